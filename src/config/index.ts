@@ -1,0 +1,11 @@
+/** Options, gate, paths, limits: the only reader of the environment. */
+export * from './gate.ts'
+export * from './keeper-config.ts'
+export * from './limits.ts'
+export * from './mount-options.ts'
+export * from './paths.ts'
+export * from './place-options.ts'
+export * from './process-environment.ts'
+export * from './root-option.ts'
+export * from './serving-environment.ts'
+export * from './usage.ts'

@@ -1,0 +1,45 @@
+/**
+ * Limits of the command line and of what it starts, each with its why. Units come last in names.
+ */
+
+/** `mount` waits this long for the keeper: a scan of a million files after a crash takes 13 s. */
+export const MOUNT_DEADLINE_MS = 120_000
+
+/** `unmount` drains this long by default before it says what holds the mount. */
+export const UNMOUNT_TIMEOUT_S = 60
+
+/** The longest that a person may ask to wait: a day. */
+export const MAX_TIMEOUT_S = 86_400
+
+/** After the mount is gone its keeper closes files and database; then it must have ended. */
+export const KEEPER_EXIT_MS = 15_000
+
+/** A read of bytes that are remote fails with EIO after this, as a disk would that gave up. */
+export const FETCH_DEADLINE_MS = 30_000
+
+/** A process that answers at all answers facts about itself within this. */
+export const STATUS_DEADLINE_MS = 5_000
+
+/** While the keeper restarts the daemon, commands wait this long for the daemon's return. */
+export const DAEMON_RETURN_MS = 20_000
+
+/** Threads of the keeper; a fetch never occupies one of them. */
+export const KEEPER_THREADS = 8
+
+/** PATH_MAX without its NUL, less a slash and a name of 255 bytes: something must fit inside. */
+export const MAX_MOUNTPOINT_BYTES = 4095 - 256
+
+/** The store's own paths are longer than the store's by less than this. */
+export const MAX_STORE_BYTES = 4095 - 512
+
+/** NAME_MAX of every file system that can hold a store. */
+export const MAX_NAME_BYTES = 255
+
+/** More peers than this is a mistake in a script: every fetch asks all of them. */
+export const MAX_PEERS = 64
+
+/** `status --watch` redraws this often. */
+export const WATCH_INTERVAL_MS = 1_000
+
+/** Less free space than this in the store's file system gets a warning of `doctor`. */
+export const LOW_SPACE_BYTES = 1024 ** 3

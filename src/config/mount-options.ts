@@ -1,0 +1,72 @@
+import { decideGate, GATE_MODES, type Gate, requireOpenGate } from './gate.ts'
+import { MAX_PEERS } from './limits.ts'
+import { mountpointOption, storeOption } from './place-options.ts'
+import type { Environment } from './process-environment.ts'
+import { rootOption } from './root-option.ts'
+import { oneOf, shown, usageError } from './usage.ts'
+
+/** What `mount` understood, before it looked at the machine. */
+export interface MountOptions {
+  /** Absolute; links not followed yet. */
+  readonly mountpoint: string
+  /** Absolute; absent means the default store of the mountpoint. */
+  readonly store?: string
+  /** CID of a root. */
+  readonly from?: string
+  readonly peers: readonly string[]
+  readonly readOnly: boolean
+  readonly allowOther: boolean
+  readonly foreground: boolean
+  readonly gate: Gate
+}
+
+/** The words of `mount` as the command line has them. */
+export interface RawMountOptions {
+  store?: string
+  engine?: string
+  from?: string
+  peer?: string[]
+  readOnly?: boolean
+  allowOther?: boolean
+  gate?: string
+  foreground?: boolean
+}
+
+/** The keeper is the one engine there is; `auto` chooses it. */
+export const ENGINES = ['auto', 'native'] as const
+
+/** Where `mount` and `run` mount when no directory is named. */
+export const DEFAULT_MOUNTPOINT = './model_cache'
+
+/** Validates the words of `mount`; throws usage errors (exit code 2), or the closed gate (5). */
+export function mountOptions(
+  directory: string,
+  raw: RawMountOptions,
+  cwd: string,
+  env: Environment,
+): MountOptions {
+  oneOf('--engine', raw.engine ?? 'auto', ENGINES)
+  const gate = decideGate(oneOf('--gate', raw.gate ?? 'auto', GATE_MODES), env)
+  const peers = raw.peer ?? []
+  if (peers.length > MAX_PEERS) {
+    throw usageError(`--peer: ${peers.length} peers; give at most ${MAX_PEERS}`)
+  }
+  const empty = peers.find((peer) => peer.trim() === '')
+  if (empty !== undefined) {
+    throw usageError(`--peer ${shown(empty)}: give the address that \`modelcache share\` prints`)
+  }
+  const mountpoint = mountpointOption(directory, cwd)
+  if (peers.length > 0) {
+    requireOpenGate(gate, '--peer')
+  }
+  return {
+    mountpoint,
+    ...(raw.store === undefined ? {} : { store: storeOption(raw.store, cwd) }),
+    ...(raw.from === undefined ? {} : { from: rootOption(raw.from) }),
+    peers: [...new Set(peers)],
+    readOnly: raw.readOnly ?? false,
+    allowOther: raw.allowOther ?? false,
+    foreground: raw.foreground ?? false,
+    gate,
+  }
+}
