@@ -1,0 +1,3 @@
+/** The environment that sends clients into a mount. */
+export * from './environment.ts'
+export * from './shell.ts'
