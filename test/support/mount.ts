@@ -1,0 +1,177 @@
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { scrubbedEnvironment } from './environment.ts'
+import { modelcache, modelcacheJson, modelcacheOk } from './modelcache.ts'
+import { isAlive, runOk } from './process.ts'
+import { makeTempDir, mountpointsBelow, removeTempDir } from './temp-dir.ts'
+import { waitFor } from './wait-for.ts'
+
+/** The fields of `status --json` that tests read; cli.md has them all. */
+export interface MountStatus {
+  mountpoint: string
+  store: string
+  pid: number
+  keeperPid: number
+  restarts: number
+  state: string
+  engine: string
+  passthrough: { active: boolean; reason: string }
+  gate: { open: boolean; by: string }
+  root: { cid: string; committedAt: string }
+  dirty: { files: number; bytes: number; oldestSeconds: number; open: number }
+  tree: { files: number; bytes: number; placeholders: number; missingBytes: number }
+  store_usage: { treeBytes: number; blockBytes: number; indexBytes: number }
+  hydrate: { active: number; bytes: number; errors: number }
+  served: { reads: number; readBytes: number; writes: number; passthroughOpens: number }
+  network: { listening: string[]; peers: number; shares: unknown[] }
+}
+
+/** The answer of `commit --json`. */
+export interface CommitAnswer {
+  root: string
+  tree: string
+  dirty: number
+  open: unknown[]
+}
+
+export interface MountOptions {
+  /** Further arguments of `modelcache mount`. */
+  args?: string[]
+  /** Variables over the scrubbed environment, such as `CI=1`. */
+  env?: Record<string, string>
+}
+
+/** One mount of a test, with its store, in a temporary directory of its own. */
+export interface Mount {
+  readonly mountpoint: string
+  readonly store: string
+  /** The scrubbed environment that the mount was made with. */
+  readonly env: Record<string, string>
+  status(): Promise<MountStatus>
+  commit(): Promise<CommitAnswer>
+  /** Commits until nothing is open or dirty; fails after a deadline, naming what is left. */
+  commitAll(): Promise<CommitAnswer>
+  share(): Promise<{ name: string; address: string; addresses: string[] }>
+  /** `modelcache unmount`, and looks that mount and processes are gone. */
+  unmount(): Promise<void>
+  /** Mounts the same store at the same place again. */
+  mount(args?: string[]): Promise<void>
+  /** SIGKILL to keeper and daemon; the dead mount is left for the next `mount` to repair. */
+  crash(): Promise<void>
+}
+
+/** Mounting starts Node, a database and the keeper; a busy machine of two cores needs room. */
+const MOUNT_DEADLINE_MS = 60_000
+
+/** Makes a mount that is unmounted, and verified gone, when the test ends, however it ends. */
+export async function withMount(t: TestContext, options: MountOptions = {}): Promise<Mount> {
+  const base = makeTempDir('modelcache-mount-')
+  const mountpoint = join(base, 'model_cache')
+  const store = join(base, 'store')
+  mkdirSync(mountpoint)
+  const env = scrubbedEnvironment(join(base, 'home'), options.env)
+  const run = { env, cwd: base, deadlineMs: MOUNT_DEADLINE_MS }
+  const pids = new Set<number>()
+
+  const status = async () => {
+    const answer = await modelcacheJson<MountStatus | MountStatus[]>(['status', mountpoint], run)
+    const one = Array.isArray(answer) ? answer[0] : answer
+    if (one === undefined) throw new Error(`status ${mountpoint}: no such mount`)
+    pids.add(one.pid).add(one.keeperPid)
+    return one
+  }
+  const mount = async (args = options.args ?? []) => {
+    await modelcacheOk(['mount', mountpoint, '--store', store, ...args], run)
+    await status()
+  }
+  const unmount = async () => {
+    if (mountpointsBelow(mountpoint).length > 0) await status()
+    await modelcacheOk(['unmount', mountpoint, '--timeout', '60'], { ...run, deadlineMs: 90_000 })
+    await verifyGone(mountpoint, pids)
+  }
+  const commit = () => modelcacheJson<CommitAnswer>(['commit', mountpoint], run)
+
+  // One hook for both: the directory can only go when the mount has gone.
+  t.after(async () => {
+    await cleanUp(mountpoint, store, pids, run)
+    await removeTempDir(base)
+  })
+  await mount()
+  return {
+    mountpoint,
+    store,
+    env,
+    status,
+    commit,
+    commitAll: () => commitAll(commit),
+    share: () => modelcacheJson(['share', mountpoint], run),
+    unmount,
+    mount,
+    crash: async () => {
+      const { pid, keeperPid } = await status()
+      for (const victim of [keeperPid, pid]) killIfAlive(victim)
+      await waitFor('keeper and daemon to die', () => !isAlive(pid) && !isAlive(keeperPid))
+    },
+  }
+}
+
+/** Commits until the answer has neither open nor dirty files. */
+async function commitAll(commit: () => Promise<CommitAnswer>): Promise<CommitAnswer> {
+  let last: CommitAnswer | undefined
+  try {
+    return await waitFor('everything to be committed', async () => {
+      last = await commit()
+      return last.dirty === 0 && last.open.length === 0 ? last : undefined
+    })
+  } catch (error) {
+    throw new Error(`not committed: ${JSON.stringify(last)}`, { cause: error })
+  }
+}
+
+async function verifyGone(mountpoint: string, pids: Set<number>): Promise<void> {
+  await waitFor('the mount to be gone', () => mountpointsBelow(mountpoint).length === 0)
+  await waitFor(`the processes ${[...pids].join(', ')} to be gone`, () =>
+    [...pids].every((pid) => !isAlive(pid)),
+  )
+}
+
+function killIfAlive(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+/**
+ * The end of a test, also of a failed one: asks for an orderly unmount, then takes away by force
+ * what is left of this mount and of these processes, and only of these.
+ */
+async function cleanUp(
+  mountpoint: string,
+  store: string,
+  pids: Set<number>,
+  run: { env: Record<string, string>; cwd: string; deadlineMs: number },
+): Promise<void> {
+  if (mountpointsBelow(mountpoint).length > 0) {
+    await modelcache(['unmount', mountpoint, '--timeout', '20'], run).catch(() => undefined)
+  }
+  for (const pid of pids) if (isAlive(pid) && servesStore(pid, store)) killIfAlive(pid)
+  for (const path of mountpointsBelow(mountpoint).reverse()) {
+    await runOk('umount', ['-l', path], { env: run.env })
+  }
+  await verifyGone(mountpoint, pids)
+}
+
+/** Guards against a pid that was given to somebody else: ours runs in, or names, the store. */
+function servesStore(pid: number, store: string): boolean {
+  try {
+    const described = readFileSync(`/proc/${pid}/maps`, 'utf8')
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+    return `${command}${described}`.includes('modelcache') || command.includes(store)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+}
