@@ -3,7 +3,7 @@ import { access, mkdir, readFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { env, pid } from 'node:process'
 import { fileURLToPath } from 'node:url'
-import { testCacheDirectory } from './test-cache.ts'
+import { testCacheDir } from '../support/index.ts'
 
 const moduleDirectory = fileURLToPath(new URL('.', import.meta.url))
 const command = 'github.com/ipfs/kubo/cmd/ipfs'
@@ -18,7 +18,7 @@ export async function kuboVersion(): Promise<string> {
 
 /** Where the binary of the pinned release is kept: outside the clone, by version. */
 export async function kuboPath(): Promise<string> {
-  return join(testCacheDirectory(), `kubo-${await kuboVersion()}`, 'ipfs')
+  return join(testCacheDir(), `kubo-${await kuboVersion()}`, 'ipfs')
 }
 
 /** The cached binary, or undefined where nobody has built it on this machine yet. */
@@ -35,7 +35,7 @@ export async function findKubo(): Promise<string | undefined> {
 export async function buildKubo(): Promise<string> {
   const path = await kuboPath()
   if (await isThere(path)) return path
-  const cache = testCacheDirectory()
+  const cache = testCacheDir()
   const partial = `${path}.${pid}.tmp`
   await mkdir(join(path, '..'), { recursive: true })
   const goEnvironment = {
