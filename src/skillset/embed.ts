@@ -77,14 +77,24 @@ async function load(options: EmbedOptions): Promise<FeatureExtractionPipeline> {
   // Loaded on first use: the library and its runtime cost a fifth of a second and 80 MB.
   const { env, pipeline } = await import('@huggingface/transformers')
   if ('modelDir' in options) {
-    return await pipeline('feature-extraction', options.modelDir, localOptions(options))
+    return await withSettings(env, { allowRemoteModels: false }, () =>
+      pipeline('feature-extraction', options.modelDir, localOptions(options)),
+    )
   }
   await mkdir(options.cacheDir, { recursive: true })
-  return await withRemoteHost(env, options.remoteHost, () =>
+  const { remoteHost, localFilesOnly = false } = options
+  const settings: Partial<Settings> = {
+    cacheDir: options.cacheDir,
+    allowRemoteModels: !localFilesOnly,
+  }
+  if (remoteHost !== undefined) {
+    settings.remoteHost = remoteHost.endsWith('/') ? remoteHost : `${remoteHost}/`
+  }
+  return await withSettings(env, settings, () =>
     pipeline('feature-extraction', options.modelId, {
       ...PRECISION,
       cache_dir: options.cacheDir,
-      local_files_only: options.localFilesOnly ?? false,
+      local_files_only: localFilesOnly,
       ...(options.revision === undefined ? {} : { revision: options.revision }),
     }),
   )
@@ -106,19 +116,25 @@ function localOptions({ onnxFile = 'onnx/model.onnx' }: LocalModel): PretrainedM
   }
 }
 
-type Settings = typeof import('@huggingface/transformers').env
+type Settings = Pick<
+  typeof import('@huggingface/transformers').env,
+  'allowRemoteModels' | 'cacheDir' | 'remoteHost'
+>
 
-async function withRemoteHost<T>(
+/**
+ * Some of what `pipeline` does (4.3.1: which files does this model have?) looks at the global
+ * settings alone, whatever its options say, so these are set for as long as it loads.
+ */
+async function withSettings<T>(
   env: Settings,
-  remoteHost: string | undefined,
+  settings: Partial<Settings>,
   fn: () => Promise<T>,
 ): Promise<T> {
-  if (remoteHost === undefined) return await fn()
-  const before = env.remoteHost
-  env.remoteHost = remoteHost.endsWith('/') ? remoteHost : `${remoteHost}/`
+  const { allowRemoteModels, cacheDir, remoteHost } = env
+  Object.assign(env, settings)
   try {
     return await fn()
   } finally {
-    env.remoteHost = before
+    Object.assign(env, { allowRemoteModels, cacheDir, remoteHost })
   }
 }
