@@ -1,0 +1,48 @@
+// Makes everything that the program needs, once: `npm start` and `npm test` call it first.
+//   node bin/setup.mjs [--for start|test]
+// A step that finds its work done says nothing, so that a second run is silent and quick.
+
+import { parseArgs } from 'node:util'
+import { buildKeeper, buildProgram } from './setup/build.mjs'
+import { withLock } from './setup/lock.mjs'
+import { provideNode } from './setup/node.mjs'
+import { installPackages } from './setup/packages.mjs'
+import { SetupError, say } from './setup/progress.mjs'
+import { provideFuse, provideRust, provideRustTools } from './setup/system.mjs'
+
+/** In this order: each step uses what the ones before it made. */
+const STEPS = {
+  start: [provideNode, installPackages, provideFuse, provideRust, buildKeeper, buildProgram],
+  test: [
+    provideNode,
+    installPackages,
+    provideFuse,
+    provideRust,
+    provideRustTools,
+    buildKeeper,
+    buildProgram,
+  ],
+}
+
+async function main() {
+  const { values } = parseArgs({ options: { for: { type: 'string', default: 'start' } } })
+  const steps = STEPS[values.for]
+  if (steps === undefined) {
+    throw new SetupError(`--for ${values.for}: give start or test`, 2)
+  }
+  await withLock(async () => {
+    for (const step of steps) {
+      await step()
+    }
+  })
+}
+
+try {
+  await main()
+} catch (error) {
+  if (!(error instanceof SetupError)) {
+    throw error
+  }
+  say(error.message)
+  process.exitCode = error.exitCode
+}

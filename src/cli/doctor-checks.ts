@@ -1,0 +1,171 @@
+import { readFile, stat, statfs } from 'node:fs/promises'
+import { release } from 'node:os'
+import { dirname } from 'node:path'
+import { isErrno, messageOf, statfsType } from '../base/index.ts'
+import { defaultStore, LOW_SPACE_BYTES, mountpointOption, realPlace } from '../config/index.ts'
+import type { Context } from './context.ts'
+import { findProgram, type Lack, lackOfFuse, lackOfKeeper, lackOfPrivilege } from './machine.ts'
+import { ownMounts, readMountTable } from './mount-table.ts'
+import { isStale } from './stale-mount.ts'
+import { hasUserXattrs } from './store-place.ts'
+import { sizeText } from './terminal.ts'
+
+/** One line of `doctor`. */
+export interface Finding {
+  readonly check: string
+  readonly state: 'ok' | 'warn' | 'fail'
+  readonly detail: string
+  /** What to do; empty where nothing needs doing. */
+  readonly remedy: string
+}
+
+/** FUSE passthrough came with this kernel. */
+const PASSTHROUGH_KERNEL = [6, 9] as const
+
+/** linux/capability.h: the bit of CAP_SYS_ADMIN. */
+const CAP_SYS_ADMIN = 21n
+
+/** Looks at everything; a check that fails to look says so as its own finding. */
+export async function findAll(
+  directory: string,
+  store: string | undefined,
+  context: Context,
+): Promise<Finding[]> {
+  const { installed, env, cwd } = context
+  const place = async () =>
+    store ?? defaultStore(await realPlace(mountpointOption(directory, cwd)), env)
+  const checks: [string, () => Promise<Finding[]>][] = [
+    ['node', async () => [ok('node', `${process.versions.node} (${process.execPath})`)]],
+    ['fuse', async () => [fromLack('fuse', '/dev/fuse is there', await lackOfFuse())]],
+    ['helper', async () => [await helper(context)]],
+    ['keeper', async () => [fromLack('keeper', installed.keeper, await lackOfKeeper(installed))]],
+    ['passthrough', async () => [await passthrough()]],
+    ['store', async () => storeFindings(await place())],
+    ['mounts', () => mountFindings(context)],
+  ]
+  const findings: Finding[] = []
+  for (const [check, look] of checks) {
+    try {
+      findings.push(...(await look()))
+    } catch (error) {
+      findings.push({
+        check,
+        state: 'warn',
+        detail: `cannot look: ${messageOf(error)}`,
+        remedy: '',
+      })
+    }
+  }
+  return findings
+}
+
+function ok(check: string, detail: string): Finding {
+  return { check, state: 'ok', detail, remedy: '' }
+}
+
+function warn(check: string, detail: string, remedy: string): Finding {
+  return { check, state: 'warn', detail, remedy }
+}
+
+function fromLack(check: string, detail: string, lack: Lack | undefined): Finding {
+  return lack === undefined
+    ? ok(check, detail)
+    : { check, state: 'fail', detail: lack.message, remedy: lack.remedy }
+}
+
+async function helper({ env }: Context): Promise<Finding> {
+  const program = await findProgram('fusermount3', env)
+  if (program !== undefined) {
+    return ok('helper', program)
+  }
+  return fromLack(
+    'helper',
+    'not needed: root mounts without fusermount3',
+    await lackOfPrivilege(env),
+  )
+}
+
+async function passthrough(): Promise<Finding> {
+  const kernel = release()
+  const [major = 0, minor = 0] = kernel.split('.').map(Number)
+  const [needMajor, needMinor] = PASSTHROUGH_KERNEL
+  if (major < needMajor || (major === needMajor && minor < needMinor)) {
+    return warn(
+      'passthrough',
+      `off: kernel ${kernel} is older than ${needMajor}.${needMinor}`,
+      'reads go through the keeper; a newer kernel makes them as fast as the disk',
+    )
+  }
+  const capabilities = (await readFile('/proc/self/status', 'utf8')).match(/^CapEff:\s*(\S+)/m)
+  const held = (BigInt(`0x${capabilities?.[1] ?? '0'}`) >> CAP_SYS_ADMIN) & 1n
+  return held === 1n
+    ? ok('passthrough', `possible: kernel ${kernel}, CAP_SYS_ADMIN held`)
+    : warn(
+        'passthrough',
+        'off: CAP_SYS_ADMIN is not held',
+        'reads go through the keeper; mount as root to make them as fast as the disk',
+      )
+}
+
+/** Looks at the folder that the store is in or would be made in. */
+async function storeFindings(store: string): Promise<Finding[]> {
+  const folder = await nearestExisting(store)
+  const type = await statfsType(folder)
+  const { bavail, bsize } = await statfs(folder)
+  const freeBytes = bavail * bsize
+  return [
+    xattrFinding(folder, type),
+    ...(type === 'overlay'
+      ? [warn('store', `${store} is on overlayfs`, 'give a --store on a volume to keep it')]
+      : [ok('store', `${store} on ${type}`)]),
+    freeBytes < LOW_SPACE_BYTES
+      ? warn('space', `${sizeText(freeBytes)} free for ${store}`, 'models need more; free some')
+      : ok('space', `${sizeText(freeBytes)} free`),
+  ]
+}
+
+function xattrFinding(folder: string, type: string): Finding {
+  try {
+    return hasUserXattrs(folder)
+      ? ok('xattrs', `${folder} on ${type} has them`)
+      : warn(
+          'xattrs',
+          `${folder} on ${type} has no user xattrs`,
+          'nothing can be opened with --from there; give a --store on ext4, XFS or Btrfs',
+        )
+  } catch (error) {
+    if (isErrno(error, 'EACCES', 'EROFS')) {
+      return warn('xattrs', `cannot write to ${folder}`, 'give a --store that you can write to')
+    }
+    throw error
+  }
+}
+
+async function nearestExisting(path: string): Promise<string> {
+  try {
+    await stat(path)
+    return path
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT') || path === '/') {
+      throw error
+    }
+    return nearestExisting(dirname(path))
+  }
+}
+
+async function mountFindings(context: Context): Promise<Finding[]> {
+  const mounts = ownMounts(await readMountTable())
+  const findings: Finding[] = []
+  for (const mount of mounts) {
+    findings.push(
+      (await isStale(mount, context.signal))
+        ? warn(
+            'mounts',
+            `${mount.mountpoint} is stale: its keeper is dead`,
+            `\`modelcache mount ${mount.mountpoint} --store ${mount.store}\` repairs it`,
+          )
+        : ok('mounts', `${mount.mountpoint} is served from ${mount.store}`),
+    )
+  }
+  return mounts.length === 0 ? [ok('mounts', 'none')] : findings
+}

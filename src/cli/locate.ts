@@ -1,0 +1,54 @@
+import { resolve } from 'node:path'
+import { isErrno, ModelcacheError } from '../base/index.ts'
+import { realPlace, shown, usageError } from '../config/index.ts'
+import { mountedOn, mountOf, type OwnMount, ownMount, readMountTable } from './mount-table.ts'
+
+/**
+ * The real path of what was named, links followed; undefined if not even its parent exists. A
+ * dead mount is found by its name.
+ */
+export async function tryRealPath(value: string, cwd: string): Promise<string | undefined> {
+  try {
+    return await realPlace(resolve(cwd, value))
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ENOTCONN', 'ENAMETOOLONG')) {
+      return undefined
+    }
+    throw error
+  }
+}
+
+/** Our mount on exactly this directory; undefined if nothing of ours is mounted there. */
+export async function tryMountOn(value: string, cwd: string): Promise<OwnMount | undefined> {
+  if (value === '') {
+    throw usageError('the directory "": give the mountpoint, such as ./model_cache')
+  }
+  const path = await tryRealPath(value, cwd)
+  const entry = path === undefined ? undefined : mountedOn(await readMountTable(), path)
+  return entry === undefined ? undefined : ownMount(entry)
+}
+
+/** Our mount that a path lies in. */
+export interface Located {
+  readonly mount: OwnMount
+  /** Relative to the mountpoint; the empty string is the mountpoint itself. */
+  readonly inside: string
+}
+
+/**
+ * Finds our mount that holds a path; links are followed.
+ *
+ * @throws ModelcacheError `not-mounted`, exit code 1, if there is none
+ */
+export async function locate(value: string, cwd: string): Promise<Located> {
+  const path = value === '' ? undefined : await tryRealPath(value, cwd)
+  const entry = path === undefined ? undefined : mountOf(await readMountTable(), path)
+  const mount = entry === undefined ? undefined : ownMount(entry)
+  if (path === undefined || mount === undefined) {
+    throw new ModelcacheError(
+      `${shown(value)} is not in a mount of modelcache; \`modelcache status\` lists them`,
+      { code: 'not-mounted', exitCode: 1 },
+    )
+  }
+  return { mount, inside: path.slice(mount.mountpoint.length + 1) }
+}

@@ -1,0 +1,112 @@
+import { ModelcacheError } from '../base/index.ts'
+import type { Context } from './context.ts'
+import { callDaemon } from './daemon-call.ts'
+import { askKeeper, type KeeperFacts } from './keeper-socket.ts'
+import type { OwnMount } from './mount-table.ts'
+import { isStale } from './stale-mount.ts'
+
+/** `status --json`, one object a mount, as docs/operations.md lists the fields. */
+export interface MountStatus {
+  readonly mountpoint: string
+  readonly store: string
+  /** Of the daemon; 0 while it is away. */
+  readonly pid: number
+  readonly keeperPid: number
+  readonly restarts: number
+  readonly state: string
+  readonly engine: string
+  readonly passthrough: { readonly active: boolean; readonly reason: string }
+  readonly gate: { readonly open: boolean; readonly by: string }
+  readonly root: { readonly cid: string; readonly committedAt: string }
+  readonly dirty: {
+    readonly files: number
+    readonly bytes: number
+    readonly oldestSeconds: number
+    readonly open: number
+  }
+  readonly tree: {
+    readonly files: number
+    readonly bytes: number
+    readonly placeholders: number
+    readonly missingBytes: number
+  }
+  readonly store_usage: {
+    readonly treeBytes: number
+    readonly blockBytes: number
+    readonly indexBytes: number
+  }
+  readonly hydrate: { readonly active: number; readonly bytes: number; readonly errors: number }
+  readonly served: {
+    readonly reads: number
+    readonly readBytes: number
+    readonly writes: number
+    readonly passthroughOpens: number
+  }
+  readonly network: {
+    readonly listening: readonly string[]
+    readonly peers: number
+    readonly shares: readonly unknown[]
+    readonly follows: readonly unknown[]
+    readonly remotes: readonly unknown[]
+  }
+  /** What only the daemon knows is missing, and why, while it is away. */
+  readonly partial?: string
+}
+
+/** The status of one mount: the daemon's, the keeper's while that is away, or `stale`. */
+export async function statusOf(
+  mount: OwnMount,
+  context: Pick<Context, 'signal'>,
+): Promise<MountStatus> {
+  const { signal } = context
+  const keeper = await askKeeper(mount.store, signal)
+  if (keeper === undefined) {
+    const stale = await isStale(mount, signal)
+    return bareStatus(mount, undefined, stale ? 'stale' : 'unknown', 'its keeper does not answer')
+  }
+  try {
+    const status = await callDaemon(mount.store, 'status', {}, { signal })
+    return status as MountStatus
+  } catch (error) {
+    if (error instanceof ModelcacheError && error.code === 'daemon-away') {
+      return bareStatus(mount, keeper, keeper.state, 'its daemon does not answer')
+    }
+    throw error
+  }
+}
+
+function bareStatus(
+  mount: OwnMount,
+  keeper: KeeperFacts | undefined,
+  state: string,
+  partial: string,
+): MountStatus {
+  const count = (name: string) => {
+    const value = keeper?.stats[name]
+    return typeof value === 'number' ? value : 0
+  }
+  return {
+    mountpoint: mount.mountpoint,
+    store: mount.store,
+    pid: keeper?.daemonPid ?? 0,
+    keeperPid: keeper?.pid ?? 0,
+    restarts: keeper?.restarts ?? 0,
+    state,
+    engine: 'native',
+    passthrough: keeper?.passthrough ?? { active: false, reason: partial },
+    gate: { open: false, by: partial },
+    root: { cid: '', committedAt: '' },
+    dirty: { files: 0, bytes: 0, oldestSeconds: 0, open: count('openForWriting') },
+    tree: { files: 0, bytes: 0, placeholders: 0, missingBytes: 0 },
+    store_usage: { treeBytes: 0, blockBytes: 0, indexBytes: 0 },
+    hydrate: { active: 0, bytes: 0, errors: 0 },
+    served: {
+      reads: count('reads'),
+      readBytes: count('readBytes'),
+      writes: count('writes'),
+      passthroughOpens: count('passthroughOpens'),
+    },
+    network: { listening: [], peers: 0, shares: [], follows: [], remotes: [] },
+    partial,
+  }
+}

@@ -1,0 +1,118 @@
+import type { Command } from 'commander'
+import { shQuoted } from '../attach/index.ts'
+import { ModelcacheError } from '../base/index.ts'
+import {
+  DEFAULT_MOUNTPOINT,
+  type MountOptions,
+  mountOptions,
+  type RawMountOptions,
+} from '../config/index.ts'
+import type { Context } from './context.ts'
+import { statusOf } from './mount-status.ts'
+import { type Mounted, mountWith } from './mounting.ts'
+import { answerFacts } from './terminal.ts'
+
+interface Words extends RawMountOptions {
+  json?: boolean
+  welcome?: boolean
+}
+
+/** `modelcache mount`. */
+export function addMount(program: Command, context: Context): void {
+  const collect = (value: string, before: string[] | undefined) => [...(before ?? []), value]
+  program
+    .command('mount')
+    .summary('mount a directory; returns when it can be used')
+    .description('Mounts DIR and returns when the first `ls` would answer.')
+    .argument('[DIR]', 'the mountpoint, an empty directory', DEFAULT_MOUNTPOINT)
+    .option('--store <DIR>', 'where the files are kept (default: below XDG_DATA_HOME)')
+    .option('--engine <NAME>', 'auto or native', 'auto')
+    .option('--from <CID>', 'open this root: a commit, or a bare UnixFS directory')
+    .option('--peer <ADDRESS>', 'fetch from this share; may be repeated', collect)
+    .option('--read-only', 'refuse every change with EROFS')
+    .option('--allow-other', 'let other users in too')
+    .option('--gate <STATE>', 'open, closed, or auto: as the environment says', 'auto')
+    .option('--foreground', 'stay until the mount ends; Ctrl-C unmounts')
+    .option('--json', 'answer in JSON')
+    .option('--welcome', 'say what it is and how to use it; fine if it is mounted already')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  modelcache mount ./model_cache
+  modelcache mount ./copy --store ~/copy.store --from bafy… --peer http://127.0.0.1:4711/t/TOKEN`,
+    )
+    .action(async (directory: string, words: Words) => {
+      const options = mountOptions(directory, words, context.cwd, context.env)
+      const mounted = await mountWith(options, context)
+      if (mounted.kind === 'already' && !words.welcome) {
+        throw new ModelcacheError(
+          `mountpoint ${mounted.mountpoint} is mounted already, on store ${mounted.store}; ` +
+            'unmount it first, or use it',
+          { code: 'already-mounted', exitCode: 1 },
+        )
+      }
+      await answer(mounted, words, options, context)
+      if (mounted.kind === 'mounted') {
+        await leaveOrStay(mounted, options, context)
+      }
+    })
+}
+
+async function answer(
+  mounted: Mounted,
+  words: Words,
+  options: MountOptions,
+  context: Context,
+): Promise<void> {
+  const { mountpoint, store } = mounted
+  if (words.welcome && !words.json) {
+    for (const line of await welcome(mounted, context)) {
+      context.terminal.answer(line)
+    }
+    return
+  }
+  const facts = {
+    mountpoint,
+    store,
+    engine: 'native',
+    gate: options.gate,
+    ...(mounted.kind === 'mounted'
+      ? { keeperPid: mounted.keeper.pid, passthrough: mounted.keeper.passthrough }
+      : {}),
+  }
+  answerFacts(context.terminal, words.json, facts, [`mounted ${mountpoint}`])
+}
+
+/** What somebody sees who typed `npm start`: what this is, and the one line that uses it. */
+async function welcome(mounted: Mounted, context: Context): Promise<string[]> {
+  const { mountpoint, store } = mounted
+  const status = await statusOf({ mountpoint, store, device: '' }, context)
+  const { active, reason } = status.passthrough
+  return [
+    `${mountpoint} ${mounted.kind === 'already' ? 'is mounted already' : 'is mounted'}: an ordinary ` +
+      'directory for model caches, kept in IPFS.',
+    `  store   ${store}`,
+    `  root    ${status.root.cid || 'none yet: the first commit makes it'}`,
+    `  engine  ${status.engine}, passthrough ${active ? 'on' : `off (${reason})`}`,
+    `  gate    ${status.gate.open ? 'open' : `closed by ${status.gate.by}: commits stay on this machine`}`,
+    'Programs use it with',
+    `  export HF_HOME=${shQuoted(mountpoint)}`,
+    'and `npm stop` commits and unmounts.',
+  ]
+}
+
+/** In the foreground, Ctrl-C and SIGTERM mean unmount, and the keeper does it. */
+async function leaveOrStay(
+  mounted: Extract<Mounted, { kind: 'mounted' }>,
+  options: MountOptions,
+  context: Context,
+): Promise<void> {
+  const { keeper } = mounted
+  if (!options.foreground) {
+    keeper.leave()
+    return
+  }
+  context.takeSignals(() => process.kill(keeper.pid, 'SIGTERM'))
+  context.setExitCode(await keeper.ended)
+}

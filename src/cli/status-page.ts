@@ -1,0 +1,71 @@
+import type { MountStatus } from './mount-status.ts'
+import { sizeText } from './terminal.ts'
+
+/** The status of a mount for people, a fact or two a line. */
+export function statusPage(status: MountStatus): string[] {
+  const rows: [string, string][] = [
+    ['store', status.store],
+    ['state', stateText(status)],
+    ['engine', engineText(status)],
+  ]
+  if (status.partial === undefined) {
+    rows.push(
+      ['gate', `${status.gate.open ? 'open' : 'closed'} by ${status.gate.by}`],
+      ['root', rootText(status)],
+      ['dirty', dirtyText(status)],
+      ['tree', treeText(status)],
+      ['on disk', diskText(status)],
+      ['fetched', `${sizeText(status.hydrate.bytes)}, ${status.hydrate.errors} errors`],
+      ['network', networkText(status)],
+    )
+  }
+  return [status.mountpoint, ...rows.map(([name, text]) => `  ${name.padEnd(8)}${text}`)]
+}
+
+function stateText({ state, pid, keeperPid, restarts, partial }: MountStatus): string {
+  if (state === 'stale') {
+    return 'stale: its keeper is dead; `modelcache mount` repairs it'
+  }
+  const processes = `keeper ${keeperPid}, daemon ${pid}`
+  const again = restarts === 0 ? '' : `, restarted ${restarts} times`
+  return `${state} (${processes}${again})${partial === undefined ? '' : `; ${partial}`}`
+}
+
+function engineText({ engine, passthrough }: MountStatus): string {
+  return `${engine}, passthrough ${passthrough.active ? 'on' : `off (${passthrough.reason})`}`
+}
+
+function rootText({ root }: MountStatus): string {
+  return root.cid === '' ? 'none yet' : `${root.cid}, committed ${root.committedAt}`
+}
+
+function dirtyText({ dirty }: MountStatus): string {
+  if (dirty.files === 0) {
+    return `nothing${dirty.open === 0 ? '' : `; ${dirty.open} open for writing`}`
+  }
+  return (
+    `${dirty.files} files, ${sizeText(dirty.bytes)}, for ${dirty.oldestSeconds} s; ` +
+    `${dirty.open} open for writing`
+  )
+}
+
+function treeText({ tree }: MountStatus): string {
+  const missing =
+    tree.placeholders === 0
+      ? 'all of it here'
+      : `${sizeText(tree.missingBytes)} in ${tree.placeholders} files still remote`
+  return `${tree.files} files, ${sizeText(tree.bytes)}; ${missing}`
+}
+
+function diskText({ store_usage: usage }: MountStatus): string {
+  return (
+    `${sizeText(usage.treeBytes)} files, ${sizeText(usage.blockBytes)} blocks, ` +
+    `${sizeText(usage.indexBytes)} index`
+  )
+}
+
+function networkText({ network }: MountStatus): string {
+  return network.listening.length === 0
+    ? `${network.peers} peers, not listening`
+    : `${network.peers} peers, listening on ${network.listening.join(', ')}`
+}

@@ -1,0 +1,63 @@
+import type { Command } from 'commander'
+import { MAX_TIMEOUT_S, seconds, shown, UNMOUNT_TIMEOUT_S } from '../config/index.ts'
+import { leftOutLines } from './commit-result.ts'
+import type { Context } from './context.ts'
+import { tryMountOn } from './locate.ts'
+import { answerFacts } from './terminal.ts'
+import { type Unmounted, unmountMount } from './unmounting.ts'
+
+interface Words {
+  timeout: string
+  force?: boolean
+  json?: boolean
+}
+
+/** `modelcache unmount`. */
+export function addUnmount(program: Command, context: Context): void {
+  program
+    .command('unmount')
+    .alias('umount')
+    .summary('commit, drain and unmount; prints the root')
+    .description(
+      'Commits, drains, unmounts and prints the root. Exit code 3: unmounted, and what is listed ' +
+        'is dirty and kept for the next mount.',
+    )
+    .argument('<DIR>', 'a mountpoint')
+    .option('--timeout <SECONDS>', 'how long to drain', String(UNMOUNT_TIMEOUT_S))
+    .option('--force', 'take the mount away also if it is held, or its keeper is silent')
+    .option('--json', 'answer {"root", "tree", "dirty", "open"}')
+    .addHelpText('after', '\nExample:\n  modelcache unmount ./model_cache')
+    .action(async (directory: string, words: Words) => {
+      const timeoutMs = seconds('--timeout', words.timeout, MAX_TIMEOUT_S) * 1000
+      const mount = await tryMountOn(directory, context.cwd)
+      if (mount === undefined) {
+        context.terminal.tell(`${shown(directory)} is not mounted`)
+        return
+      }
+      const options = { timeoutMs, force: words.force ?? false }
+      const ended = await unmountMount(mount, options, context)
+      report(ended, mount.store, words, context)
+    })
+}
+
+function report(ended: Unmounted, store: string, words: Words, context: Context): void {
+  const { terminal } = context
+  if (ended.kind === 'stale') {
+    terminal.tell(
+      ended.dirty
+        ? `its keeper was dead; what it had not committed is kept in ${store} for the next mount`
+        : 'its keeper was dead; nothing was left to commit',
+    )
+    context.setExitCode(ended.dirty ? 3 : 0)
+    return
+  }
+  const { answer } = ended
+  for (const line of leftOutLines(answer)) {
+    terminal.tell(line)
+  }
+  answerFacts(terminal, words.json, answer, [answer.root])
+  if (answer.dirty > 0) {
+    terminal.tell(`${answer.dirty} files are dirty and kept for the next mount`)
+    context.setExitCode(3)
+  }
+}

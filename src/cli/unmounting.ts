@@ -1,0 +1,100 @@
+import { lstat } from 'node:fs/promises'
+import { isErrno, ModelcacheError } from '../base/index.ts'
+import { KEEPER_EXIT_MS } from '../config/index.ts'
+import { type CommitAnswer, commitAnswer } from './commit-result.ts'
+import type { Context } from './context.ts'
+import { callDaemon } from './daemon-call.ts'
+import { holderLines } from './holders.ts'
+import { askKeeper } from './keeper-socket.ts'
+import { mountedOn, type OwnMount, readMountTable } from './mount-table.ts'
+import { isStale, unmountLazily } from './stale-mount.ts'
+import { isAlive, waitUntil } from './wait.ts'
+
+export interface UnmountOptions {
+  readonly timeoutMs: number
+  /** Takes the mount away also while programs hold it, and if nothing answers. */
+  readonly force: boolean
+}
+
+/** How a mount ended. */
+export type Unmounted =
+  | { readonly kind: 'drained'; readonly answer: CommitAnswer }
+  /** The keeper was dead: the mount is gone, and what it had not committed is in the store. */
+  | { readonly kind: 'stale'; readonly dirty: boolean }
+
+/** Commits, drains and unmounts, and returns when keeper and daemon have ended. */
+export async function unmountMount(
+  mount: OwnMount,
+  options: UnmountOptions,
+  context: Pick<Context, 'signal'>,
+): Promise<Unmounted> {
+  const keeper = await askKeeper(mount.store, context.signal)
+  if (keeper === undefined) {
+    return unmountDead(mount, options, context.signal)
+  }
+  try {
+    const answer = commitAnswer(
+      await callDaemon(mount.store, 'unmount', { ...options }, { signal: context.signal }),
+    )
+    await waitForEnd(mount, keeper.pid, context.signal)
+    return { kind: 'drained', answer }
+  } catch (error) {
+    if (error instanceof ModelcacheError && error.code === 'busy') {
+      throw await busyError(mount, error)
+    }
+    throw error
+  }
+}
+
+async function unmountDead(
+  mount: OwnMount,
+  options: UnmountOptions,
+  signal: AbortSignal,
+): Promise<Unmounted> {
+  if (!options.force && !(await isStale(mount, signal))) {
+    throw new ModelcacheError(
+      `unmount ${mount.mountpoint}: its keeper does not answer, and the mount is not dead; ` +
+        `--force takes it away, ${mount.store}/log/keeper.log says more`,
+      { code: 'keeper-silent', exitCode: 1 },
+    )
+  }
+  await unmountLazily(mount.mountpoint, signal)
+  return { kind: 'stale', dirty: await exists(`${mount.store}/unclean`) }
+}
+
+async function busyError(mount: OwnMount, cause: ModelcacheError): Promise<ModelcacheError> {
+  const lines = await holderLines(mount.mountpoint)
+  const holders = lines.length === 0 ? ['by whom cannot be seen; root could'] : lines
+  return new ModelcacheError(
+    `unmount ${mount.mountpoint}: it is busy; end what holds it, or use --force:\n` +
+      holders.map((line) => `  ${line}`).join('\n'),
+    { code: 'busy', exitCode: 1, cause },
+  )
+}
+
+/** The answer comes before the end: the daemon writes it, then closes, and the keeper follows. */
+async function waitForEnd(mount: OwnMount, keeperPid: number, signal: AbortSignal): Promise<void> {
+  const isGone = async () => {
+    const entry = mountedOn(await readMountTable(), mount.mountpoint)
+    return entry?.device !== mount.device && !isAlive(keeperPid)
+  }
+  if (!(await waitUntil(isGone, KEEPER_EXIT_MS, signal))) {
+    throw new ModelcacheError(
+      `unmount ${mount.mountpoint}: everything is committed, but process ${keeperPid} has not ` +
+        `ended after ${KEEPER_EXIT_MS / 1000} s; ${mount.store}/log/keeper.log says more`,
+      { code: 'keeper-stays', exitCode: 1 },
+    )
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path)
+    return true
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) {
+      return false
+    }
+    throw error
+  }
+}
