@@ -1,0 +1,12 @@
+/** The cache tree: placeholders, stamps, extents, objects, the database, local-only names. */
+export * from './database.ts'
+export { EXTENT_BYTES, ExtentMap, removeExtentMap } from './extent-map.ts'
+export * from './inode.ts'
+export type { Leaf, LeafIndex, LeafPlace } from './leaf-index.ts'
+export type { Recovery } from './level.ts'
+export * from './names.ts'
+export type { ObjectTable } from './object-table.ts'
+export * from './placeholders.ts'
+export * from './record.ts'
+export type { CarriedEntry, DirectoryRow, FileRow, ObjectRow } from './rows.ts'
+export * from './store.ts'
