@@ -24,7 +24,11 @@ export interface HubState {
   rules: TransferRules
   /** `http://127.0.0.1:PORT` */
   base: string
+  /** Where what is in LFS comes from: the same routes at another address of loopback. */
+  cdn: string
   xet: XetOffer | undefined
+  /** Bytes of files that were handed to connections. */
+  sentBytes: number
 }
 
 /** Entries in one page of a tree; small, so that ordinary test repositories need several. */
@@ -79,12 +83,12 @@ async function answerResolve(
     'Content-Disposition': `inline; filename="${path.split('/').at(-1)}"`,
     'Access-Control-Expose-Headers': 'X-Repo-Commit,X-Linked-ETag,X-Linked-Size,ETag',
   }
-  if (file.lfsOid === undefined) return sendFile(request, response, file, headers, state.rules)
+  if (file.lfsOid === undefined) return sendFile(request, response, file, headers, state)
   headers['X-Linked-Etag'] = `"${file.lfsOid}"`
   headers['X-Linked-Size'] = String(file.sizeBytes)
   addXetHeaders(state, request, headers, file, `/api/${kind}/${id}`, commit.sha)
   // As on the real hub, what is in LFS comes from another place.
-  headers.Location = `${state.base}/lfs/${file.lfsOid}`
+  headers.Location = `${state.cdn}/lfs/${file.lfsOid}`
   response.writeHead(302, { ...headers, 'Content-Length': '0' }).end()
 }
 
@@ -112,7 +116,7 @@ async function answerLfs(
     for (const commit of repository.commits.values()) {
       const file = commit.files.find((one) => one.lfsOid === sha256)
       if (file === undefined) continue
-      return sendFile(request, response, file, { ETag: `"${sha256}"` }, state.rules)
+      return sendFile(request, response, file, { ETag: `"${sha256}"` }, state)
     }
   }
   return sendError(response, 404, undefined, `no LFS object ${sha256}`)

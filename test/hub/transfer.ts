@@ -26,13 +26,13 @@ export function parseRange(
   return start < end ? { start, end } : 'unsatisfiable'
 }
 
-/** Answers GET with a file's bytes: 200, 206 or 416, by the rules. HEAD gets the headers only. */
+/** Answers GET with a file's bytes: 200, 206 or 416, by the rules, and counts them. HEAD gets the headers only. */
 export async function sendFile(
   request: IncomingMessage,
   response: ServerResponse,
   file: { source: string; sizeBytes: number },
   headers: Record<string, string>,
-  rules: TransferRules,
+  account: { rules: TransferRules; sentBytes: number },
 ): Promise<void> {
   const range = parseRange(request.headers.range, file.sizeBytes)
   if (range === 'unsatisfiable') {
@@ -50,11 +50,11 @@ export async function sendFile(
     response.end()
     return
   }
-  const stages = [
-    createReadStream(file.source, { start, end: end - 1, highWaterMark: 64 * 1024 }),
-    ...transferStages(rules, end - start, response),
-    response,
-  ]
+  const source = createReadStream(file.source, { start, end: end - 1, highWaterMark: 64 * 1024 })
+  source.on('data', (chunk) => {
+    account.sentBytes += chunk.length
+  })
+  const stages = [source, ...transferStages(account.rules, end - start, response), response]
   try {
     await pipeline(stages)
   } catch (error) {
