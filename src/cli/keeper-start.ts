@@ -1,6 +1,6 @@
-import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process'
-import { type FileHandle, open } from 'node:fs/promises'
-import type { Readable, Writable } from 'node:stream'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { type FileHandle, open, readFile } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
 import { type ExitCode, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
 import { type KeeperConfig, MOUNT_DEADLINE_MS } from '../config/index.ts'
 import { waitUntil } from './wait.ts'
@@ -15,7 +15,11 @@ export interface StartedKeeper {
   leave(): void
 }
 
-type KeeperProcess = ChildProcessByStdio<Writable, Readable, null>
+/** The process, and the end of its standard output that is read. */
+interface KeeperProcess {
+  readonly child: ChildProcess
+  readonly stdout: Readable
+}
 
 /** A keeper that is told to end drains first; after this it is killed. */
 const STOP_MS = 10_000
@@ -37,12 +41,13 @@ export async function startKeeper(
   signal: AbortSignal,
 ): Promise<StartedKeeper> {
   const log = await open(keeperLog, 'a', 0o600)
-  const child = await spawnKeeper(keeper, config, log).finally(() => log.close())
+  const started = await spawnKeeper(keeper, config, log).finally(() => log.close())
+  const { child } = started
   const exit = Promise.withResolvers<number>()
-  child.on('exit', (code, name) => exit.resolve(code ?? (name === null ? 1 : 128)))
+  child.on('exit', (code) => exit.resolve(code ?? 1))
   try {
-    const { pid, passthrough } = await readReady(child, withDeadline(signal, MOUNT_DEADLINE_MS))
-    return { pid, passthrough, ended: exit.promise, leave: () => child.unref() }
+    const ready = await readReady(started, keeperLog, withDeadline(signal, MOUNT_DEADLINE_MS))
+    return { ...ready, ended: exit.promise, leave: () => child.unref() }
   } catch (error) {
     await stopKeeper(child)
     throw error
@@ -62,41 +67,49 @@ async function spawnKeeper(
   })
   await new Promise<void>((resolve, reject) => {
     child.once('spawn', resolve)
-    child.once('error', (error) =>
-      reject(
-        new ModelcacheError(`start the keeper ${keeper}: ${messageOf(error)}`, {
-          code: 'keeper-failed',
-          exitCode: 5,
-          cause: error,
-        }),
-      ),
-    )
+    child.once('error', (error) => reject(keeperError({ message: messageOf(error), exitCode: 5 })))
   })
+  const { stdin, stdout } = child
+  if (stdin === null || stdout === null) {
+    throw keeperError({ message: 'the keeper was started without its pipes' })
+  }
   // A keeper that ends before it has read all of it says why on its standard output.
-  child.stdin.on('error', () => {})
-  child.stdin.end(JSON.stringify(config))
-  return child
+  stdin.on('error', () => {})
+  stdin.end(JSON.stringify(config))
+  return { child, stdout }
 }
 
 /** Reads the keeper's one line. */
 async function readReady(
-  child: KeeperProcess,
+  { child, stdout }: KeeperProcess,
+  keeperLog: string,
   signal: AbortSignal,
 ): Promise<Pick<StartedKeeper, 'pid' | 'passthrough'>> {
-  const line = await firstLine(child.stdout, signal)
-  child.stdout.destroy()
-  const message: unknown = line === '' ? undefined : JSON.parse(line)
-  if (child.pid !== undefined && isRecord(message) && message.ready === true) {
-    const passthrough = isRecord(message.passthrough) ? message.passthrough : {}
-    return {
-      pid: child.pid,
-      passthrough: {
-        active: passthrough.active === true,
-        reason: typeof passthrough.reason === 'string' ? passthrough.reason : '',
-      },
-    }
+  const line = await firstLine(stdout, signal)
+  stdout.destroy()
+  if (line === '') {
+    throw keeperError({
+      message: `the keeper ended before it was ready: ${await lastWords(keeperLog)}`,
+    })
   }
-  throw keeperError(isRecord(message) && isRecord(message.error) ? message.error : {})
+  const message: unknown = JSON.parse(line)
+  if (child.pid === undefined || !isRecord(message) || message.ready !== true) {
+    throw keeperError(isRecord(message) && isRecord(message.error) ? message.error : {})
+  }
+  const passthrough = isRecord(message.passthrough) ? message.passthrough : {}
+  return {
+    pid: child.pid,
+    passthrough: {
+      active: passthrough.active === true,
+      reason: typeof passthrough.reason === 'string' ? passthrough.reason : '',
+    },
+  }
+}
+
+/** The last line of a log: a program that ended without an answer said why there. */
+async function lastWords(log: string): Promise<string> {
+  const lines = (await readFile(log, 'utf8')).split('\n').filter((line) => line.trim() !== '')
+  return lines.at(-1)?.slice(0, 500) ?? `${log} says nothing`
 }
 
 function firstLine(stream: Readable, signal: AbortSignal): Promise<string> {
@@ -128,7 +141,7 @@ function keeperError(error: Record<string, unknown>): ModelcacheError {
     ? (Number(error.exitCode) as ExitCode)
     : 1
   return new ModelcacheError(
-    typeof error.message === 'string' ? error.message : 'the keeper ended before it was ready',
+    typeof error.message === 'string' ? error.message : 'the keeper failed without a reason',
     { code: typeof error.code === 'string' ? error.code : 'keeper-failed', exitCode },
   )
 }

@@ -71,8 +71,10 @@ export async function runProgram(
       context.terminal.tell('modelcache: interrupted')
       context.setExitCode(128 + signalNumber)
     } else {
-      context.terminal.tell(`modelcache: ${redact(messageOf(error))}`)
-      context.setExitCode(error instanceof ModelcacheError ? (error.exitCode ?? 1) : 1)
+      // Ours are worded for people, without secrets; what others throw may show an address.
+      const own = error instanceof ModelcacheError
+      context.terminal.tell(`modelcache: ${own ? error.message : redact(messageOf(error))}`)
+      context.setExitCode(own ? (error.exitCode ?? 1) : 1)
     }
   }
 }
