@@ -57,6 +57,8 @@ export interface Mount {
   unmount(): Promise<void>
   /** Mounts the same store at the same place again. */
   mount(args?: string[]): Promise<void>
+  /** SIGKILL to the daemon alone, and waits until it is gone; the keeper starts another. */
+  killDaemon(): Promise<void>
   /** SIGKILL to keeper and daemon; the dead mount is left for the next `mount` to repair. */
   crash(): Promise<void>
 }
@@ -108,6 +110,11 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     share: () => modelcacheJson(['share', mountpoint], run),
     unmount,
     mount,
+    killDaemon: async () => {
+      const { pid } = await status()
+      killIfAlive(pid)
+      await waitFor(`the daemon ${pid} to die`, () => !isAlive(pid))
+    },
     crash: async () => {
       const { pid, keeperPid } = await status()
       for (const victim of [keeperPid, pid]) killIfAlive(victim)

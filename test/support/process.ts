@@ -1,5 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import type { Readable, Writable } from 'node:stream'
 
 /** How a process ended and what it wrote. */
 export interface Finished {
@@ -13,6 +14,8 @@ export interface RunOptions {
   env: Record<string, string>
   cwd?: string
   input?: string
+  /** Leaves stdin open, for a test that answers the program. */
+  interactive?: boolean
   /** Milliseconds until it is killed and the run fails. */
   deadlineMs?: number
 }
@@ -20,7 +23,7 @@ export interface RunOptions {
 /** A process that a test started: waited for or killed by its own pid, never by a name. */
 export interface Running {
   readonly pid: number
-  readonly child: ChildProcess
+  readonly child: ChildProcessByStdio<Writable, Readable, Readable>
   /** Ends with the exit; fails when the deadline passes first (the process is then killed). */
   readonly finished: Promise<Finished>
   /** What it has written to stdout up to now. */
@@ -51,7 +54,7 @@ export function start(command: string, args: string[], options: RunOptions): Run
   child.stdin.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') stderr += `\n[stdin: ${error.message}]`
   })
-  child.stdin.end(options.input ?? '')
+  if (!options.interactive) child.stdin.end(options.input ?? '')
   const deadlineMs = options.deadlineMs ?? DEADLINE_MS
   const finished = new Promise<Finished>((resolve, reject) => {
     const timer = setTimeout(() => {
