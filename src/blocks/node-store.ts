@@ -1,0 +1,322 @@
+import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { FsBlockstore } from 'blockstore-fs'
+import { NextToLast } from 'blockstore-fs/sharding'
+import { NotFoundError } from 'interface-store'
+import type { CID } from 'multiformats/cid'
+import {
+  forEachConcurrently,
+  fsyncDirectory,
+  fsyncFile,
+  isErrno,
+  ModelcacheError,
+  syncFileSystemOf,
+} from '../base/index.ts'
+import { cidOfNode, matchesCid, verifiableHash } from './verify.ts'
+
+/** A block and its CID, as `putDurable` takes them. */
+export interface NodePair {
+  cid: CID
+  bytes: Uint8Array
+}
+
+/** Bytes of a block, as importers, exporters and Helia produce them. */
+type BlockInput = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+interface Abortable {
+  signal?: AbortSignal | undefined
+}
+
+/** No block is larger, whoever sends it: the limit of bitswap and of gateways. */
+export const MAX_BLOCK_BYTES = 2 * 1024 * 1024
+
+const TEMPORARY = '.tmp'
+/** The layout that blockstore-fs has by default: folders named by two characters of the hash. */
+const LAYOUT = new NextToLast()
+/** From so many files on one syncfs is cheaper than an fsync each. */
+const SYNCFS_FROM = 256
+const FSYNC_CONCURRENCY = 16
+/** Blocks known to be durable, so that an unchanged directory costs no fsync at each commit. */
+const MAX_KNOWN_DURABLE = 200_000
+
+/**
+ * The dag-pb and dag-cbor blocks, in the layout of blockstore-fs. What differs from it: a block
+ * is read with one call and verified, written by temporary file and rename, and `flush` makes
+ * what was put survive a power cut.
+ */
+export class NodeStore extends FsBlockstore {
+  /** Files that were written, or found, since the last flush; name -> path. */
+  #pending = new Map<string, string>()
+  /** What the running flush has in hand. */
+  #inHand = new Map<string, string>()
+  readonly #durable = new Set<string>()
+  #flushing: Promise<void> = Promise.resolve()
+
+  /** Stores a block. EFBIG over 2 MiB; durable only after `flush`. */
+  override async put(cid: CID, input: BlockInput, options?: Abortable): Promise<CID> {
+    const bytes = await collectBlock(input)
+    options?.signal?.throwIfAborted()
+    const { key, path } = placeOf(this.path, cid)
+    if (this.#durable.has(key) || this.#pending.has(key)) {
+      return cid
+    }
+    if (!(await holds(path, bytes))) {
+      await writeBlock(path, bytes)
+    }
+    this.#pending.set(key, path)
+    return cid
+  }
+
+  override async *get(cid: CID, options?: Abortable): AsyncGenerator<Uint8Array> {
+    yield await this.getBytes(cid, options?.signal)
+  }
+
+  /**
+   * The block. Bytes that do not match the CID are as good as none: they are removed, so that the
+   * block can be stored again.
+   *
+   * @throws NotFoundError where there is no good block
+   */
+  async getBytes(cid: CID, signal?: AbortSignal): Promise<Uint8Array> {
+    signal?.throwIfAborted()
+    const { path } = placeOf(this.path, cid)
+    const bytes = await readBlock(path)
+    if (bytes === undefined) {
+      throw new NotFoundError(`block ${cid} is not in the node store`)
+    }
+    if (!matchesCid(cid, bytes)) {
+      await this.delete(cid)
+      throw new NotFoundError(`block ${cid} in the node store was damaged`)
+    }
+    return bytes
+  }
+
+  override async has(cid: CID): Promise<boolean> {
+    try {
+      return (await stat(placeOf(this.path, cid).path)).isFile()
+    } catch (error) {
+      if (isErrno(error, 'ENOENT')) {
+        return false
+      }
+      throw error
+    }
+  }
+
+  override async delete(cid: CID): Promise<void> {
+    const { key, path } = placeOf(this.path, cid)
+    this.#durable.delete(key)
+    this.#pending.delete(key)
+    this.#inHand.delete(key)
+    try {
+      await unlink(path)
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT')) {
+        throw error
+      }
+    }
+  }
+
+  /**
+   * Every block. The files know only the hash; the codec is read off the first byte, which tells
+   * dag-cbor maps and dag-pb apart.
+   */
+  override async *getAll(options?: Abortable) {
+    for await (const { multihash, path } of this.files()) {
+      options?.signal?.throwIfAborted()
+      const bytes = await readBlock(path)
+      const cid = bytes === undefined ? undefined : cidOfNode(multihash, bytes)
+      if (cid !== undefined && bytes !== undefined) {
+        yield {
+          cid,
+          bytes: (async function* () {
+            yield bytes
+          })(),
+        }
+      }
+    }
+  }
+
+  /** All files of blocks, unread; left-over temporary files are not among them. */
+  async *files(): AsyncGenerator<{ multihash: Uint8Array; path: string }> {
+    for (const folder of await readFolder(this.path)) {
+      for (const name of await readFolder(join(this.path, folder))) {
+        if (!name.endsWith(TEMPORARY)) {
+          const { multihash } = LAYOUT.decode(name)
+          yield { multihash: multihash.bytes, path: join(this.path, folder, name) }
+        }
+      }
+    }
+  }
+
+  /** Puts all of them and makes them durable. */
+  async putDurable(pairs: Iterable<NodePair> | AsyncIterable<NodePair>): Promise<void> {
+    await forEachConcurrently(pairs, FSYNC_CONCURRENCY, async ({ cid, bytes }) => {
+      await this.put(cid, bytes)
+    })
+    await this.flush()
+  }
+
+  /**
+   * Everything that was put before this call survives a power cut when it returns. What could
+   * not be made durable stays pending, and the error is thrown.
+   */
+  flush(): Promise<void> {
+    // One after the other: a flush must not return while an earlier one has its blocks in hand.
+    const done = this.#flushing.then(() => this.#flushPending())
+    this.#flushing = done.catch(() => undefined)
+    return done
+  }
+
+  override async close(): Promise<void> {
+    await this.flush()
+  }
+
+  async #flushPending(): Promise<void> {
+    const batch = this.#pending
+    this.#pending = new Map()
+    this.#inHand = batch
+    try {
+      await this.#makeDurable([...batch.values()])
+    } catch (error) {
+      this.#pending = new Map([...batch, ...this.#pending])
+      throw error
+    }
+    if (this.#durable.size + batch.size > MAX_KNOWN_DURABLE) {
+      this.#durable.clear()
+    }
+    for (const key of batch.keys()) {
+      this.#durable.add(key)
+    }
+  }
+
+  async #makeDurable(paths: string[]): Promise<void> {
+    if (paths.length === 0) {
+      return
+    }
+    if (paths.length >= SYNCFS_FROM) {
+      await syncFileSystemOf(this.path)
+      return
+    }
+    await forEachConcurrently(paths, FSYNC_CONCURRENCY, fsyncIfThere)
+    const folders = new Set(paths.map((path) => dirname(path)))
+    await forEachConcurrently(folders, FSYNC_CONCURRENCY, fsyncDirectory)
+    await fsyncDirectory(this.path)
+  }
+}
+
+/** The node store in this folder (`StorePaths.nodes`). */
+export function createNodeStore(dir: string): NodeStore {
+  return new NodeStore(dir)
+}
+
+function placeOf(root: string, cid: CID): { key: string; path: string } {
+  verifiableHash(cid)
+  const { dir, file } = LAYOUT.encode(cid)
+  return { key: file, path: join(root, dir, file) }
+}
+
+async function writeBlock(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}${TEMPORARY}`
+  const handle = await openInFolder(temporary)
+  try {
+    try {
+      await handle.writeFile(bytes)
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await unlinkIfThere(temporary)
+    throw error
+  }
+}
+
+async function openInFolder(path: string) {
+  try {
+    return await open(path, 'wx', 0o600)
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) {
+      throw error
+    }
+  }
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+  return open(path, 'wx', 0o600)
+}
+
+/** True when the file has exactly these bytes: a power cut can leave others under the name. */
+async function holds(path: string, bytes: Uint8Array): Promise<boolean> {
+  const present = await readBlock(path)
+  return present !== undefined && Buffer.compare(present, bytes) === 0
+}
+
+async function readBlock(path: string): Promise<Uint8Array | undefined> {
+  try {
+    const bytes = await readFile(path, { flag: constants.O_RDONLY | constants.O_NOFOLLOW })
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) {
+      return undefined
+    }
+    throw error
+  }
+}
+
+async function readFolder(path: string): Promise<string[]> {
+  try {
+    return await readdir(path)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
+      return []
+    }
+    throw error
+  }
+}
+
+/** A block that was deleted since needs no durability. */
+async function fsyncIfThere(path: string): Promise<void> {
+  try {
+    await fsyncFile(path)
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) {
+      throw error
+    }
+  }
+}
+
+async function unlinkIfThere(path: string): Promise<void> {
+  try {
+    await unlink(path)
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) {
+      throw error
+    }
+  }
+}
+
+/** One array of a block's bytes; stops reading where there are too many. */
+export async function collectBlock(input: BlockInput): Promise<Uint8Array> {
+  if (input instanceof Uint8Array) {
+    if (input.length > MAX_BLOCK_BYTES) {
+      throw tooLarge(input.length)
+    }
+    return input
+  }
+  const parts: Uint8Array[] = []
+  let length = 0
+  for await (const part of input) {
+    length += part.length
+    if (length > MAX_BLOCK_BYTES) {
+      throw tooLarge(length)
+    }
+    parts.push(part)
+  }
+  return new Uint8Array(Buffer.concat(parts, length))
+}
+
+function tooLarge(length: number): ModelcacheError {
+  return new ModelcacheError(`a block of ${length} bytes or more is too large`, {
+    code: 'block-too-large',
+    errno: 'EFBIG',
+  })
+}
