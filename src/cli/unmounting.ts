@@ -76,7 +76,7 @@ async function busyError(mount: OwnMount, cause: ModelcacheError): Promise<Model
 async function waitForEnd(mount: OwnMount, keeperPid: number, signal: AbortSignal): Promise<void> {
   const isGone = async () => {
     const entry = mountedOn(await readMountTable(), mount.mountpoint)
-    return entry?.device !== mount.device && !isAlive(keeperPid)
+    return entry?.device !== mount.device && !(await isAlive(keeperPid))
   }
   if (!(await waitUntil(isGone, KEEPER_EXIT_MS, signal))) {
     throw new ModelcacheError(

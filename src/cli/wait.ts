@@ -1,4 +1,5 @@
-import { delay, systemClock } from '../base/index.ts'
+import { readFile } from 'node:fs/promises'
+import { delay, isErrno, systemClock } from '../base/index.ts'
 
 /** Between two looks at something that announces nothing, such as the end of another process. */
 const LOOK_EVERY_MS = 20
@@ -23,12 +24,19 @@ export async function waitUntil(
   return true
 }
 
-/** Whether a process exists, also one that belongs to another user. */
-export function isAlive(pid: number): boolean {
+/**
+ * Whether a process runs, also one that belongs to another user. One that has ended and waits for
+ * its parent to ask does not count: an init of a container may never ask.
+ */
+export async function isAlive(pid: number): Promise<boolean> {
   try {
-    process.kill(pid, 0)
-    return true
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+    // The name in parentheses may hold anything; the state is the first field behind it.
+    return !/^ [ZX]/.test(stat.slice(stat.lastIndexOf(')') + 1))
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    if (isErrno(error, 'ENOENT', 'ESRCH')) {
+      return false
+    }
+    throw error
   }
 }

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, it } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+
+/** Longer than this, a file holds more than one concept. */
+const MAX_LINES = 400
+
+interface Code {
+  readonly path: string
+  readonly lines: readonly string[]
+}
+
+/** Everything that is written by hand and is code, as git knows it, new files too. */
+function readCode(): Code[] {
+  const listed = execFileSync(
+    'git',
+    ['ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+    { cwd: ROOT, encoding: 'utf8' },
+  )
+  return listed
+    .split('\0')
+    .filter((path) => /\.(ts|mjs|rs|py|sh)$/.test(path) || path === 'bin/modelcache')
+    .filter((path) => statSync(join(ROOT, path), { throwIfNoEntry: false })?.isFile())
+    .map((path) => ({ path, lines: readFileSync(join(ROOT, path), 'utf8').split('\n') }))
+}
+
+const code = readCode()
+const sources = code.filter(({ path }) => path.startsWith('src/'))
+
+/** `path:line` of every line of these files that a rule refuses. */
+function offences(files: readonly Code[], isWrong: (line: string) => boolean): string[] {
+  return files.flatMap(({ path, lines }) =>
+    lines.flatMap((line, index) => (isWrong(line) ? [`${path}:${index + 1}: ${line.trim()}`] : [])),
+  )
+}
+
+describe('the style', () => {
+  it(`keeps files below ${MAX_LINES} lines`, () => {
+    const long = code.filter(({ lines }) => lines.length > MAX_LINES)
+    assert.deepEqual(
+      long.map(({ path, lines }) => `${path}: ${lines.length} lines`),
+      [],
+    )
+  })
+
+  it('names no file for what it is not', () => {
+    const vague = /(^|\/)(utils?|helpers?|common|managers?|misc)(\.|\/|-)/
+    assert.deepEqual(
+      code.map(({ path }) => path).filter((path) => vague.test(path)),
+      [],
+    )
+  })
+
+  it('reads the environment only in src/config', () => {
+    const others = sources.filter(({ path }) => !path.startsWith('src/config/'))
+    assert.deepEqual(
+      offences(others, (line) => /process\.env\b/.test(line)),
+      [],
+    )
+  })
+
+  it('touches clock and timers only in src/base and src/config', () => {
+    const others = sources.filter(({ path }) => !/^src\/(base|config)\//.test(path))
+    const direct =
+      /(?<!\.)\b(setTimeout|setInterval|setImmediate)\(|\bDate\.now\(|\bnew Date\(\)|\bperformance\.now\(|node:timers|process\.hrtime|AbortSignal\.timeout/
+    assert.deepEqual(
+      offences(others, (line) => direct.test(line.replace(/^\s*(\*|\/\/|\/\*).*/, ''))),
+      [],
+    )
+  })
+
+  it('swallows no error and asserts nothing away', () => {
+    const silent = /\bcatch\s*(\([^)]*\))?\s*\{\s*\}/
+    assert.deepEqual(
+      offences(code, (line) => silent.test(line)),
+      [],
+    )
+  })
+
+  it('leaves nothing to be done later', () => {
+    // Spelled apart, so that this line is no find of its own.
+    const later = new RegExp(
+      `\\b(${['TO', 'FIX', 'XX'].map((word) => word).join('|')})(DO|ME|X)\\b`,
+    )
+    assert.deepEqual(
+      offences(code, (line) => later.test(line)),
+      [],
+    )
+  })
+})
