@@ -28,6 +28,8 @@ const SCENARIOS: { name: string; elsewhere?: boolean; prepare?: string; restarts
   { name: 's20_tempfile_trio' },
   { name: 's21_base_cache', restarts: 1 },
   { name: 's22_model_manager_json', elsewhere: true, restarts: 2 },
+  // Not upstream's: the default download path of huggingface_hub, at the level of system calls.
+  { name: 'x01_two_handles' },
 ]
 
 for (const scenario of SCENARIOS) {

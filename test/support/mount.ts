@@ -80,7 +80,7 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     const answer = await modelcacheJson<MountStatus | MountStatus[]>(['status', mountpoint], run)
     const one = Array.isArray(answer) ? answer[0] : answer
     if (one === undefined) throw new Error(`status ${mountpoint}: no such mount`)
-    pids.add(one.pid).add(one.keeperPid)
+    for (const pid of [one.pid, one.keeperPid]) if (pid > 0) pids.add(pid)
     return one
   }
   const mount = async (args = options.args ?? []) => {
@@ -111,7 +111,10 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     unmount,
     mount,
     killDaemon: async () => {
-      const { pid } = await status()
+      const pid = await waitFor('a daemon to kill', async () => {
+        const now = (await status()).pid
+        return now > 0 && isAlive(now) ? now : undefined
+      })
       killIfAlive(pid)
       await waitFor(`the daemon ${pid} to die`, () => !isAlive(pid))
     },
