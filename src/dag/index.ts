@@ -1,0 +1,11 @@
+/** UnixFS: import a file, find a range, build and list directories; meta and commit blocks. */
+export * from './build-directory.ts'
+export * from './commit-block.ts'
+export * from './file-leaves.ts'
+export * from './import-file.ts'
+export * from './list-directory.ts'
+export { mapAhead } from './map-ahead.ts'
+export { buildMeta, readMeta } from './meta.ts'
+export * from './stat-node.ts'
+export * from './types.ts'
+export { MAX_TARGET_BYTES, readBlock } from './unixfs-node.ts'
