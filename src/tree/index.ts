@@ -1,9 +1,12 @@
 /** The cache tree: placeholders, stamps, extents, objects, the database, local-only names. */
+export * from './credentials.ts'
 export * from './database.ts'
+export * from './expected-digest.ts'
 export { EXTENT_BYTES, ExtentMap, removeExtentMap } from './extent-map.ts'
 export * from './inode.ts'
 export type { Leaf, LeafIndex, LeafPlace } from './leaf-index.ts'
 export type { Recovery } from './level.ts'
+export * from './local-only.ts'
 export * from './names.ts'
 export type { ObjectTable } from './object-table.ts'
 export * from './placeholders.ts'
