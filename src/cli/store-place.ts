@@ -60,6 +60,9 @@ async function createStoreAt(place: string): Promise<StorePaths> {
   try {
     return await createStore(place)
   } catch (error) {
+    if (isErrno(error, 'EEXIST', 'ENOTDIR')) {
+      throw usageError(`--store ${shown(place)}: it is no folder; give one, or a free name`, error)
+    }
     throw error instanceof ModelcacheError ? error : storeError(place, error)
   }
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { realpath } from 'node:fs/promises'
+import { lstat, realpath } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { isErrno, ModelcacheError } from '../base/index.ts'
@@ -56,7 +56,7 @@ function packageVersion(): string {
 
 /**
  * The real path of a directory that may not exist yet, or whose mount is dead (ENOTCONN): that of
- * its parent, and its own name.
+ * its parent, and its own name. A link that leads nowhere is no directory that may come to be.
  *
  * @param path - absolute
  * @throws the system's error when the parent does not exist either
@@ -65,10 +65,21 @@ export async function realPlace(path: string): Promise<string> {
   try {
     return await realpath(path)
   } catch (error) {
-    if (!isErrno(error, 'ENOENT', 'ENOTCONN')) {
+    if (!isErrno(error, 'ENOENT', 'ENOTCONN') || (await isDanglingLink(path))) {
       throw error
     }
     return join(await realpath(dirname(path)), basename(path))
+  }
+}
+
+async function isDanglingLink(path: string): Promise<boolean> {
+  try {
+    return (await lstat(path)).isSymbolicLink()
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTCONN')) {
+      return false
+    }
+    throw error
   }
 }
 

@@ -29,7 +29,7 @@ export async function checkPhase({ env }) {
   const bin = (name) => join(ROOT, 'node_modules/.bin', name)
   const checks = [
     ['types', bin('tsc'), ['-p', join(ROOT, 'tsconfig.json')]],
-    ['format and lint', bin('biome'), ['check', ROOT]],
+    ['format and lint', bin('biome'), ['check', '--error-on-warnings', ROOT]],
     ['rustfmt', ...cargo('fmt', '--manifest-path', MANIFEST, '--check')],
     [
       'clippy',
