@@ -1,12 +1,7 @@
 import type { Helia } from 'helia'
 import type { Blockstore } from 'interface-blockstore'
 import type { CID } from 'multiformats/cid'
-import {
-  type Clock,
-  type Logger,
-  ModelcacheError,
-  systemClock,
-} from '../base/index.ts'
+import { type Clock, type Logger, ModelcacheError, systemClock } from '../base/index.ts'
 import { startHelia } from './helia-node.ts'
 import { type FetchedLeaf, type FileLeaf, HttpPeer } from './http-peer.ts'
 import { DEFAULT_FETCH_LIMITS, type FetchLimits } from './limits.ts'
@@ -22,6 +17,8 @@ export interface Network {
    * Throws `no-peers`, `unavailable`, `unsupported-cid`, or the reason of `signal`.
    */
   getBlock(cid: CID, signal?: AbortSignal): Promise<Uint8Array>
+  /** As `getBlock`, from our own store only; undefined for what is not there. */
+  getLocal(cid: CID, signal?: AbortSignal): Promise<Uint8Array | undefined>
   /**
    * The leaves of `leaves` that touch `[offset, offset + length)` of the file, in order, each
    * verified, by range requests. `leaves` are raw leaves that follow each other. Every peer is
@@ -83,8 +80,7 @@ class HttpNetwork implements Network {
   }
 
   async getBlock(cid: CID, signal?: AbortSignal): Promise<Uint8Array> {
-    assertVerifiable(cid)
-    const local = inlineBytes(cid) ?? (await this.#getLocal(cid, signal))
+    const local = await this.getLocal(cid, signal)
     if (local !== undefined) {
       return local
     }
@@ -92,6 +88,22 @@ class HttpNetwork implements Network {
       throw unavailable(cid.toString(), [])
     }
     return await abortable(this.#fetchOnce(cid), signal)
+  }
+
+  async getLocal(cid: CID, signal?: AbortSignal): Promise<Uint8Array | undefined> {
+    assertVerifiable(cid)
+    const inline = inlineBytes(cid)
+    if (inline !== undefined) {
+      return inline
+    }
+    try {
+      return await collected(this.#blockstore.get(cid, signal === undefined ? {} : { signal }))
+    } catch (error) {
+      if (error instanceof Error && error.name === 'NotFoundError') {
+        return undefined
+      }
+      throw error
+    }
   }
 
   async *fetchRange(
@@ -154,21 +166,6 @@ class HttpNetwork implements Network {
     await helia?.stop()
   }
 
-  async #getLocal(cid: CID, signal?: AbortSignal): Promise<Uint8Array | undefined> {
-    try {
-      const chunks: Uint8Array[] = []
-      for await (const chunk of this.#blockstore.get(cid, signal === undefined ? {} : { signal })) {
-        chunks.push(chunk)
-      }
-      return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)
-    } catch (error) {
-      if (error instanceof Error && error.name === 'NotFoundError') {
-        return undefined
-      }
-      throw error
-    }
-  }
-
   #fetchOnce(cid: CID): Promise<Uint8Array> {
     const key = cid.toString()
     const running = this.#inFlight.get(key)
@@ -193,11 +190,7 @@ class HttpNetwork implements Network {
     }
     const helia = await this.helia()
     try {
-      const chunks: Uint8Array[] = []
-      for await (const chunk of helia.blockstore.get(cid, { signal })) {
-        chunks.push(chunk)
-      }
-      return Buffer.concat(chunks)
+      return await collected(helia.blockstore.get(cid, { signal }))
     } catch (error) {
       throw ownErrorOf(error) ?? error
     }
@@ -225,6 +218,18 @@ class HttpNetwork implements Network {
       ? this.#closing.signal
       : AbortSignal.any([signal, this.#closing.signal])
   }
+}
+
+/** One array of a block that comes in chunks; most come in one. */
+async function collected(
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<Uint8Array> {
+  const parts: Uint8Array[] = []
+  for await (const part of chunks) {
+    parts.push(part)
+  }
+  const [only] = parts
+  return only !== undefined && parts.length === 1 ? only : Buffer.concat(parts)
 }
 
 /** Helia wraps what its broker threw into aggregates; ours says which peer failed and why. */

@@ -134,7 +134,8 @@ export class Responder {
       sendText(response, 404, 'not found')
       return
     }
-    const stat = await this.#stat(cid, signal)
+    const root = await this.#components.getBlock(cid, signal)
+    const stat = await this.#stat(cid, root)
     if (stat?.type !== 'f') {
       sendText(response, 400, 'not a file: ask for its block with ?format=raw')
       return
@@ -154,7 +155,8 @@ export class Responder {
     if (asked.kind === 'part') {
       const { start, end } = asked.range
       response.setHeader('content-range', `bytes ${start}-${end - 1}/${stat.sizeBytes}`)
-      return await this.#stream(response, 206, cid, asked.range, signal)
+      await this.#stream(response, 206, { cid, root }, asked.range, signal)
+      return
     }
     const whole = { start: 0, end: stat.sizeBytes }
     if (request.method === 'HEAD') {
@@ -162,12 +164,11 @@ export class Responder {
       send(response, 200, 'application/octet-stream')
       return
     }
-    await this.#stream(response, 200, cid, whole, signal)
+    await this.#stream(response, 200, { cid, root }, whole, signal)
   }
 
-  /** What is no UnixFS node is no file either; other failures are failures. */
-  async #stat(cid: CID, signal: AbortSignal): Promise<NodeStat | undefined> {
-    const bytes = await this.#components.getBlock(cid, signal)
+  /** What is no UnixFS node is no file either. */
+  async #stat(cid: CID, bytes: Uint8Array): Promise<NodeStat | undefined> {
     try {
       return await statNode(async () => bytes, cid)
     } catch (error) {
@@ -182,11 +183,14 @@ export class Responder {
   async #stream(
     response: ServerResponse,
     status: number,
-    cid: CID,
+    file: { cid: CID; root: Uint8Array },
     range: Range,
     signal: AbortSignal,
   ): Promise<void> {
-    const content = fileContent(this.#components.getBlock, cid, range, signal)
+    // The root was read already; of a small file it is all there is.
+    const getBlock: GetBlock = async (cid) =>
+      cid.equals(file.cid) ? file.root : await this.#components.getBlock(cid, signal)
+    const content = fileContent(getBlock, file.cid, range, signal)
     // The first leaf is read before the head is sent, so that what is not here is a plain 404.
     const first = await content.next()
     response.writeHead(status, {

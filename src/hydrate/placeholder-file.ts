@@ -1,0 +1,406 @@
+import type { FileHandle } from 'node:fs/promises'
+import {
+  forEachConcurrently,
+  type Logger,
+  ModelcacheError,
+  messageOf,
+  type Range,
+} from '../base/index.ts'
+import {
+  completePlaceholder,
+  EXTENT_BYTES,
+  type ExtentMap,
+  type InodeId,
+  type PlaceholderRecord,
+  readRecord,
+} from '../tree/index.ts'
+import { assertSize, type CompletedFile, describeFile } from './completed-file.ts'
+import type { FetchSlots, Release } from './fetch-slots.ts'
+import { fileBytes } from './file-bytes.ts'
+import type { HydrateLimits } from './limits.ts'
+import { ABANDONED, type Patience } from './patience.ts'
+import { ReadAhead } from './read-ahead.ts'
+import type { Sources } from './sources.ts'
+
+/** What all placeholders share. */
+export interface HydrateContext {
+  sources: Sources
+  slots: FetchSlots
+  limits: HydrateLimits
+  logger: Logger
+  /** Bytes that were verified and written. */
+  onBytes(count: number): void
+}
+
+/** One request for a run of extents. */
+interface Job {
+  readonly controller: AbortController
+  /** Reads that wait for it; a job that nobody waits for is stopped, unless it reads ahead. */
+  waiters: number
+  readonly ahead: boolean
+  done: Promise<void>
+}
+
+/** One extent on its way. */
+interface Flight {
+  readonly job: Job
+  readonly arrived: Promise<void>
+}
+
+/**
+ * One placeholder that is being read: which extents are here, which are on their way, and by
+ * which request. Each extent is fetched by one request at a time. The owner opens and closes it
+ * under the inode's lock.
+ */
+export class PlaceholderFile {
+  readonly id: InodeId
+  readonly record: PlaceholderRecord
+  readonly #context: HydrateContext
+  readonly #handle: FileHandle
+  readonly #extents: ExtentMap
+  readonly #readAhead: ReadAhead
+  readonly #onWhole: () => void
+  readonly #jobs = new Set<Job>()
+  readonly #flights = new Map<number, Flight>()
+  /** In the file and readable, but not durable yet: not in the map on disk. */
+  readonly #volatile = new Set<number>()
+  /** Extents that are neither durable nor volatile. */
+  #missing: number
+  #completion: Promise<CompletedFile | undefined> | undefined
+  #closing: ModelcacheError | undefined
+  #sizeChecked: Promise<void> | undefined
+  /** One sync after the other. */
+  #syncing: Promise<void> = Promise.resolve()
+
+  /** @param onWhole - called when the last extent came, and again if completing failed then */
+  constructor(
+    context: HydrateContext,
+    id: InodeId,
+    record: PlaceholderRecord,
+    handle: FileHandle,
+    extents: ExtentMap,
+    onWhole: () => void,
+  ) {
+    this.id = id
+    this.record = record
+    this.#context = context
+    this.#handle = handle
+    this.#extents = extents
+    this.#readAhead = new ReadAhead(extents.count)
+    this.#onWhole = onWhole
+    this.#missing = extents.count - extents.present
+  }
+
+  /** True while nothing is on its way. */
+  get idle(): boolean {
+    return this.#jobs.size === 0 && this.#completion === undefined
+  }
+
+  /** True when every byte can be read from the file. */
+  get whole(): boolean {
+    return this.#missing === 0
+  }
+
+  /**
+   * Waits until every byte of the range can be read from the file, and starts to read ahead.
+   * Bytes past the end of the file need nothing.
+   *
+   * @throws what the sources throw for good, `deadline`, `detached`, a system error of the write
+   */
+  async require(bytes: Range, patience: Patience): Promise<void> {
+    const range = {
+      start: Math.floor(bytes.start / EXTENT_BYTES),
+      end: Math.min(Math.ceil(bytes.end / EXTENT_BYTES), this.#extents.count),
+    }
+    const { jobExtents, jobsPerFill } = this.#context.limits
+    if (range.start < range.end) {
+      this.#startAhead(this.#readAhead.advance(range))
+    }
+    await forEachConcurrently(runsOf(range, jobExtents), jobsPerFill, (run) =>
+      this.#requireRun(run, patience),
+    )
+  }
+
+  /**
+   * Makes the placeholder a complete file once its last byte is here. Everyone gets the same
+   * answer: what became of it, or undefined where it could not be done now (it was logged, and
+   * the next call tries again). The bytes can be read in any case.
+   */
+  complete(): Promise<CompletedFile | undefined> {
+    this.#completion ??= this.#complete().catch((error: unknown) => {
+      this.#completion = undefined
+      this.#context.logger.warn('could not complete a file', {
+        cid: this.record.cid.toString(),
+        reason: messageOf(error),
+      })
+      return undefined
+    })
+    return this.#completion
+  }
+
+  /** Makes what has arrived durable, and says so in the extent map. */
+  sync(): Promise<void> {
+    this.#syncing = this.#syncing.then(() => this.#sync())
+    return this.#syncing
+  }
+
+  /**
+   * Stops all requests; no write of ours follows.
+   *
+   * @param forget - nothing is to be recorded: the bytes are about to be cut off or dropped
+   */
+  async close(forget: boolean): Promise<void> {
+    this.#closing = new ModelcacheError(`${this.record.cid}: the file was let go`, {
+      code: 'detached',
+      errno: 'ECANCELED',
+    })
+    for (const job of this.#jobs) {
+      job.controller.abort(this.#closing)
+    }
+    await Promise.all([...this.#jobs].map((job) => job.done))
+    await this.#completion
+    try {
+      await (forget ? this.#syncing : this.sync())
+    } finally {
+      await this.#handle.close()
+    }
+    if (forget) {
+      await this.#extents.remove()
+    }
+  }
+
+  #has(index: number): boolean {
+    return this.#extents.has(index) || this.#volatile.has(index)
+  }
+
+  async #requireRun(run: Range, patience: Patience): Promise<void> {
+    while (true) {
+      this.#throwIfClosing()
+      const missing = indexesOf(run).filter((index) => !this.#has(index))
+      if (missing.length === 0) {
+        return
+      }
+      const error = await this.#waitFor(this.#flightsFor(missing), patience)
+      if (error !== undefined) {
+        this.#throwIfClosing()
+        await patience.pauseAfter(error)
+      }
+    }
+  }
+
+  /** Waits for all; gives the first failure. */
+  async #waitFor(flights: readonly Flight[], patience: Patience): Promise<unknown> {
+    const jobs = new Set(flights.map((flight) => flight.job))
+    for (const job of jobs) {
+      job.waiters += 1
+    }
+    const arrivals = flights.map(async (flight) => {
+      await flight.arrived
+      patience.progress()
+    })
+    try {
+      const outcomes = await patience.wait(Promise.allSettled(arrivals))
+      return outcomes.find((outcome) => outcome.status === 'rejected')?.reason
+    } finally {
+      for (const job of jobs) {
+        job.waiters -= 1
+        if (job.waiters === 0 && !job.ahead) {
+          job.controller.abort(abandoned())
+        }
+      }
+    }
+  }
+
+  /** The flights of these extents: those under way, and new ones. */
+  #flightsFor(missing: readonly number[]): Flight[] {
+    for (const run of gaps(missing.filter((index) => !this.#flights.has(index)))) {
+      this.#startJob(run)
+    }
+    return missing.flatMap((index) => this.#flights.get(index) ?? [])
+  }
+
+  #startAhead(range: Range): void {
+    const wanted = indexesOf(range).filter(
+      (index) => !this.#has(index) && !this.#flights.has(index),
+    )
+    for (const gap of gaps(wanted)) {
+      for (const run of runsOf(gap, this.#context.limits.jobExtents)) {
+        const release = this.#closing ? undefined : this.#context.slots.tryAcquireAhead()
+        if (release === undefined) {
+          return
+        }
+        this.#startJob(run, release)
+      }
+    }
+  }
+
+  /** @param release - of a slot that is held already: for read-ahead */
+  #startJob(run: Range, release?: Release): void {
+    const job: Job = {
+      controller: new AbortController(),
+      waiters: 0,
+      ahead: release !== undefined,
+      done: Promise.resolve(),
+    }
+    const arrivals = new Map<number, PromiseWithResolvers<void>>()
+    for (const index of indexesOf(run)) {
+      const arrival = Promise.withResolvers<void>()
+      // Read-ahead that fails is nobody's failure; who waits is told through its own wait.
+      arrival.promise.catch(() => undefined)
+      arrivals.set(index, arrival)
+      this.#flights.set(index, { job, arrived: arrival.promise })
+    }
+    this.#jobs.add(job)
+    job.done = this.#run(job.controller.signal, run, release, (index) => {
+      this.#flights.delete(index)
+      arrivals.get(index)?.resolve()
+      arrivals.delete(index)
+    })
+      .catch((error: unknown) => {
+        this.#logFailure(job, run, error)
+        for (const [index, arrival] of arrivals) {
+          this.#flights.delete(index)
+          arrival.reject(error)
+        }
+      })
+      .finally(() => {
+        this.#jobs.delete(job)
+        if (this.whole && this.#closing === undefined) {
+          this.#onWhole()
+        }
+      })
+  }
+
+  async #run(
+    signal: AbortSignal,
+    run: Range,
+    held: Release | undefined,
+    onExtent: (index: number) => void,
+  ): Promise<void> {
+    const release = held ?? (await this.#context.slots.acquire(signal))
+    try {
+      const { sources } = this.#context
+      await this.#checkSize()
+      const end = Math.min(run.end * EXTENT_BYTES, this.#extents.sizeBytes)
+      const range = { start: run.start * EXTENT_BYTES, end }
+      let next = run.start
+      for await (const { offset, bytes } of fileBytes(sources, this.record, range, signal)) {
+        await writeAll(this.#handle, bytes, offset)
+        this.#context.onBytes(bytes.length)
+        for (; next < run.end && this.#endOf(next) <= offset + bytes.length; next += 1) {
+          this.#volatile.add(next)
+          this.#missing -= 1
+          onExtent(next)
+        }
+        signal.throwIfAborted()
+      }
+    } finally {
+      release()
+    }
+    if (this.#volatile.size >= this.#context.limits.syncExtents) {
+      await this.sync()
+    }
+  }
+
+  /** The size in the record came from meta; the file's own nodes have the last word. */
+  #checkSize(): Promise<void> {
+    this.#sizeChecked ??= assertSize(this.#context.sources, this.record).catch((error) => {
+      this.#sizeChecked = undefined
+      throw error
+    })
+    return this.#sizeChecked
+  }
+
+  #endOf(index: number): number {
+    return Math.min((index + 1) * EXTENT_BYTES, this.#extents.sizeBytes)
+  }
+
+  async #sync(): Promise<void> {
+    const indexes = [...this.#volatile]
+    if (indexes.length === 0) {
+      return
+    }
+    try {
+      await this.#handle.datasync()
+      await this.#extents.markDurable(indexes)
+    } catch (error) {
+      // After a failed fdatasync the kernel may have dropped the pages: they are fetched again.
+      this.#context.logger.error('could not make fetched bytes durable', {
+        cid: this.record.cid.toString(),
+        reason: messageOf(error),
+      })
+    }
+    for (const index of indexes) {
+      this.#volatile.delete(index)
+      this.#missing += this.#extents.has(index) ? 0 : 1
+    }
+  }
+
+  async #complete(): Promise<CompletedFile | undefined> {
+    await Promise.all([...this.#jobs].map((job) => job.done))
+    await this.sync()
+    const described = await describeFile(this.#context.sources, this.record)
+    if (this.#closing !== undefined || !this.whole) {
+      return undefined
+    }
+    // Mode and mtime may have been changed since the file was opened here.
+    const record = readRecord(this.#handle.fd) ?? this.record
+    const stamp = await completePlaceholder(this.#handle.fd, record)
+    await this.#extents.remove()
+    return { ...described, stamp }
+  }
+
+  #throwIfClosing(): void {
+    if (this.#closing !== undefined) {
+      throw this.#closing
+    }
+  }
+
+  #logFailure(job: Job, run: Range, error: unknown): void {
+    this.#context.logger.debug('a fetch failed', {
+      cid: this.record.cid.toString(),
+      offset: run.start * EXTENT_BYTES,
+      ahead: job.ahead,
+      reason: messageOf(error),
+    })
+  }
+}
+
+/** Its readers gave up, or were cancelled; another one may just have joined and tries again. */
+function abandoned(): ModelcacheError {
+  return new ModelcacheError('nobody waits for it any more', { code: ABANDONED, errno: 'EIO' })
+}
+
+function indexesOf(range: Range): number[] {
+  return Array.from({ length: Math.max(0, range.end - range.start) }, (_, i) => range.start + i)
+}
+
+/** Cuts a range into runs of at most `length`. */
+function* runsOf(range: Range, length: number): Generator<Range> {
+  for (let start = range.start; start < range.end; start += length) {
+    yield { start, end: Math.min(start + length, range.end) }
+  }
+}
+
+/** Joins ascending indexes that follow each other. */
+function gaps(indexes: readonly number[]): Range[] {
+  const runs: Range[] = []
+  for (const index of indexes) {
+    const last = runs.at(-1)
+    if (last?.end === index) {
+      last.end += 1
+    } else {
+      runs.push({ start: index, end: index + 1 })
+    }
+  }
+  return runs
+}
+
+/** pwrite may write less than it was given. */
+async function writeAll(handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
+  let done = 0
+  while (done < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done)
+    done += bytesWritten
+  }
+}
