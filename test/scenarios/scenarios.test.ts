@@ -2,15 +2,33 @@ import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { has, type Mount, tempDir, withMount } from '../support/index.ts'
+import { has, type Mount, modelcacheOk, tempDir, withMount } from '../support/index.ts'
 import { assertClaims, assertSameFacts, runPhase } from './drive.ts'
+
+interface Scenario {
+  name: string
+  /** Looked at from a second mount too. */
+  elsewhere?: boolean
+  /** A directory that is there, and committed, before; the scenario must publish nothing. */
+  prepare?: string
+  /** How often the scenario has the daemon killed. */
+  restarts?: number
+  /** What Kubo calls a directory that the scenario leaves. */
+  golden?: { path: string; cid: string }
+}
+
+/**
+ * By Kubo 0.40.1 with the profile unixfs-v1-2025, on what s09 leaves on a plain directory:
+ * `ipfs add -r -Q -H --only-hash saved/bert`
+ */
+const SAVED_BERT_CID = 'bafybeigkbeg72y7zm5ql7lr2wekjdeyohy5hzdvx2ikcvf3x4374zx755y'
 
 /**
  * Scenarios of what upstream components do to their cache directory, each run on a plain directory,
  * which is the oracle, and then on a mount; looked at again after unmount and mount; and those
  * marked `elsewhere` also from a second mount, with an empty store, that opens the first one's root.
  */
-const SCENARIOS: { name: string; elsewhere?: boolean; prepare?: string; restarts?: number }[] = [
+const SCENARIOS: Scenario[] = [
   { name: 's01_bert_makedirs' },
   { name: 's02_hf_download', elsewhere: true },
   { name: 's03_hf_concurrent_download' },
@@ -19,7 +37,11 @@ const SCENARIOS: { name: string; elsewhere?: boolean; prepare?: string; restarts
   { name: 's06_hf_symlink_probe', prepare: 'hub/models--org--probe' },
   { name: 's07_hf_safetensors_load' },
   { name: 's08_torch_zip_load' },
-  { name: 's09_save_pretrained', elsewhere: true },
+  {
+    name: 's09_save_pretrained',
+    elsewhere: true,
+    golden: { path: 'saved/bert', cid: SAVED_BERT_CID },
+  },
   { name: 's12_remove_dir' },
   { name: 's13_lm_walk' },
   { name: 's14_empty_dir', elsewhere: true },
@@ -59,6 +81,13 @@ for (const scenario of SCENARIOS) {
     }
     if (scenario.restarts !== undefined) {
       assert.equal((await mount.status()).restarts, scenario.restarts, 'restarts of the daemon')
+    }
+
+    if (scenario.golden !== undefined) {
+      await mount.commitAll()
+      const { path, cid } = scenario.golden
+      const args = ['cid', join(root, path)]
+      assert.equal(await modelcacheOk(args, { env: mount.env }), cid, "Kubo's CID")
     }
 
     await mount.unmount()
