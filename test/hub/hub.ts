@@ -18,7 +18,8 @@ export type RepoKind = 'models' | 'datasets' | 'spaces'
 
 /**
  * A Hugging Face hub on loopback, with the routes that clients of a cache use. Bodies come by plain
- * HTTP: files have no `X-Xet-Hash` unless a CAS server is named with {@link Hub.offerXet}.
+ * HTTP: files have no `X-Xet-Hash` unless a content-addressed store is named with
+ * {@link Hub.offerXet}.
  */
 export interface Hub {
   /** `http://127.0.0.1:PORT`, for HF_ENDPOINT. */

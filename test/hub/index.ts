@@ -8,3 +8,4 @@ export {
 export { type RepoCommit, type RepoFile, readCommit } from './repository.ts'
 export type { XetOffer } from './routes.ts'
 export { parseRange, type TransferRules } from './transfer.ts'
+export { startXetStore, type XetStore } from './xet.ts'

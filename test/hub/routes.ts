@@ -143,7 +143,7 @@ async function answerApi(
     case 'tree':
       return sendTree(state, response, url, commit, decodeURIComponent(below.join('/')))
     case 'paths-info':
-      return sendPathsInfo(request, response, commit)
+      return sendPathsInfo(state, request, response, commit)
     case 'xet-read-token':
       return sendXetToken(state, response)
     default:
@@ -179,6 +179,12 @@ function repositoryInfo(repository: Repository, commit: RepoCommit): Record<stri
   }
 }
 
+/** An entry with the Xet hash of what a content-addressed store has. */
+function describe(state: HubState, file: RepoFile): Record<string, unknown> {
+  const xetHash = state.xet?.hashOf(file.lfsOid ?? '')
+  return xetHash === undefined ? treeEntry(file) : { ...treeEntry(file), xetHash }
+}
+
 function sendTree(
   state: HubState,
   response: ServerResponse,
@@ -188,12 +194,13 @@ function sendTree(
 ): void {
   const recursive = /^(true|1)$/i.test(url.searchParams.get('recursive') ?? '')
   const prefix = below === '' ? '' : `${below}/`
-  const all = [...directoryEntries(commit.files), ...commit.files.map(treeEntry)].filter(
-    (entry) => {
-      const path = String(entry.path)
-      return path.startsWith(prefix) && (recursive || !path.slice(prefix.length).includes('/'))
-    },
-  )
+  const all = [
+    ...directoryEntries(commit.files),
+    ...commit.files.map((file) => describe(state, file)),
+  ].filter((entry) => {
+    const path = String(entry.path)
+    return path.startsWith(prefix) && (recursive || !path.slice(prefix.length).includes('/'))
+  })
   if (below !== '' && all.length === 0) {
     sendError(response, 404, 'EntryNotFound', below, { 'X-Repo-Commit': commit.sha })
     return
@@ -209,6 +216,7 @@ function sendTree(
 }
 
 async function sendPathsInfo(
+  state: HubState,
   request: IncomingMessage,
   response: ServerResponse,
   commit: RepoCommit,
@@ -223,7 +231,7 @@ async function sendPathsInfo(
   const lastCommit = { id: commit.sha, title: 'Publish', date: commit.date }
   const found = commit.files
     .filter((file) => wanted.has(file.path))
-    .map((file) => ({ ...treeEntry(file), lastCommit }))
+    .map((file) => ({ ...describe(state, file), lastCommit }))
   sendJson(response, 200, found)
 }
 
