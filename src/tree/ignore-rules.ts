@@ -99,14 +99,14 @@ function translateAt(pattern: string, at: number): [string, number] {
 
 function translateSet(negated: boolean, members: string): string {
   const ranges = [...members.matchAll(/(.)-(.)|(.)/gsu)].map(([, from, to, single]) =>
-    single === undefined ? orderedRange(from ?? '', to ?? '') : literal(single),
+    single === undefined ? orderedRange(from ?? '', to ?? '') : member(single),
   )
   return negated ? `[^/${ranges.join('')}]` : `[${ranges.join('')}]`
 }
 
 /** A range that runs backwards matches nothing, as in glob(7). */
 function orderedRange(from: string, to: string): string {
-  return from <= to ? `${literal(from)}-${literal(to)}` : ''
+  return from <= to ? `${member(from)}-${member(to)}` : ''
 }
 
 /** One or two UTF-16 units. */
@@ -115,5 +115,10 @@ function sizeAt(text: string, at: number): number {
 }
 
 function literal(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/-]/gu, '\\$&')
+  return text.replace(/[\\^$.*+?()[\]{}|/]/gu, '\\$&')
+}
+
+/** In a set the hyphen means something, too. */
+function member(text: string): string {
+  return literal(text).replace('-', '\\-')
 }

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import {
+  closeSync,
+  fstatSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import {
+  fgetxattr,
+  fremovexattr,
+  fsetxattr,
+  futimensNs,
+  getxattr,
+  linkFd,
+  lremovexattr,
+  lsetxattr,
+  openTmpfile,
+  renameExchange,
+  renameNoReplace,
+  statfsType,
+  syncFileSystemOf,
+  syncfs,
+  utimensatNs,
+} from '../../src/base/index.ts'
+import { tempDir } from '../support/index.ts'
+
+const NAME = 'user.modelcache-test'
+
+function tmpfile(t: TestContext, dir: string): number {
+  const fd = openTmpfile(dir, 0o600)
+  t.after(() => closeSync(fd))
+  return fd
+}
+
+describe('extended attributes', () => {
+  it('are set, read and removed by descriptor', (t) => {
+    const fd = tmpfile(t, tempDir(t))
+    assert.equal(fgetxattr(fd, NAME), undefined)
+    fsetxattr(fd, NAME, Uint8Array.of(1, 0, 2))
+    assert.deepEqual(fgetxattr(fd, NAME), Uint8Array.of(1, 0, 2))
+    fremovexattr(fd, NAME)
+    fremovexattr(fd, NAME)
+    assert.equal(fgetxattr(fd, NAME), undefined)
+  })
+
+  it('are read when they are larger than the first guess', (t) => {
+    const fd = tmpfile(t, tempDir(t))
+    const value = new Uint8Array(2000).fill(7)
+    fsetxattr(fd, NAME, value)
+    assert.deepEqual(fgetxattr(fd, NAME), value)
+  })
+
+  it('are those of the path itself', (t) => {
+    const dir = tempDir(t)
+    writeFileSync(join(dir, 'file'), '')
+    symlinkSync('file', join(dir, 'link'))
+    lsetxattr(join(dir, 'file'), NAME, Uint8Array.of(1))
+    assert.deepEqual(getxattr(join(dir, 'file'), NAME), Uint8Array.of(1))
+    assert.equal(getxattr(join(dir, 'link'), NAME), undefined)
+    assert.throws(() => lsetxattr(join(dir, 'link'), NAME, Uint8Array.of(1)), { errno: 'EPERM' })
+    lremovexattr(join(dir, 'file'), NAME)
+    assert.equal(getxattr(join(dir, 'file'), NAME), undefined)
+  })
+
+  it('fail with the name of the error', () => {
+    assert.throws(() => getxattr('/nonexistent', NAME), { code: 'ENOENT', errno: 'ENOENT' })
+    assert.throws(() => fgetxattr(-1, NAME), { errno: 'EBADF' })
+    assert.throws(() => getxattr('/tmp\0x', NAME), { errno: 'EINVAL' })
+  })
+})
+
+describe('linkFd', () => {
+  it('gives a file without a name one, and never replaces another', (t) => {
+    const dir = tempDir(t)
+    const fd = tmpfile(t, dir)
+    assert.deepEqual(readdirSync(dir), [])
+    linkFd(fd, join(dir, 'näme'))
+    assert.equal(lstatSync(join(dir, 'näme')).ino, fstatSync(fd).ino)
+    assert.throws(() => linkFd(fd, join(dir, 'näme')), { errno: 'EEXIST' })
+  })
+})
+
+describe('times in nanoseconds', () => {
+  for (const time of [1_700_000_000_123_456_789n, 0n, -1n, -1_500_000_000n]) {
+    it(`keep ${time}`, (t) => {
+      const dir = tempDir(t)
+      const fd = tmpfile(t, dir)
+      futimensNs(fd, time)
+      assert.equal(fstatSync(fd, { bigint: true }).mtimeNs, time)
+      const link = join(dir, 'link')
+      symlinkSync('nowhere', link)
+      utimensatNs(link, time)
+      assert.equal(lstatSync(link, { bigint: true }).mtimeNs, time)
+    })
+  }
+})
+
+describe('renames', () => {
+  it('exchange two names, and refuse to replace one', (t) => {
+    const dir = tempDir(t)
+    const [a, b] = [join(dir, 'a'), join(dir, 'b')]
+    writeFileSync(a, 'A')
+    writeFileSync(b, 'B')
+    renameExchange(a, b)
+    assert.equal(readFileSync(a, 'utf8') + readFileSync(b, 'utf8'), 'BA')
+    assert.throws(() => renameNoReplace(a, b), { errno: 'EEXIST' })
+    renameNoReplace(a, join(dir, 'c'))
+    assert.deepEqual(readdirSync(dir).sort(), ['b', 'c'])
+  })
+})
+
+describe('the file system', () => {
+  it('is synced through any descriptor', async (t) => {
+    const dir = tempDir(t)
+    await syncfs(tmpfile(t, dir))
+    await syncFileSystemOf(dir)
+    await assert.rejects(syncfs(-1), { errno: 'EIO' })
+  })
+
+  it('has a name', async () => {
+    assert.equal(await statfsType('/proc'), '0x9fa0')
+    assert.match(await statfsType('/var/tmp'), /^[a-z0-9]+$/)
+  })
+})
