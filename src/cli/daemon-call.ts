@@ -1,4 +1,4 @@
-import { delay, isErrno, ModelcacheError, systemClock } from '../base/index.ts'
+import { delay, ModelcacheError, systemClock } from '../base/index.ts'
 import { DAEMON_RETURN_MS } from '../config/index.ts'
 import { askKeeper } from './keeper-socket.ts'
 
@@ -6,17 +6,16 @@ import { askKeeper } from './keeper-socket.ts'
 export interface CallOptions {
   readonly signal: AbortSignal
   readonly onProgress?: (progress: unknown) => void
+  /** How long to wait for a daemon that is being restarted. */
+  readonly patienceMs?: number
 }
 
 /** Between two tries to reach a daemon that the keeper is starting again. */
 const RETRY_MS = 100
 
-/** The connection went before the answer came. Every operation may be asked for again. */
-const AWAY = ['ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE'] as const
-
 /**
  * Asks the daemon of a store. While the keeper lives and the daemon is being restarted, it waits
- * for the daemon's return.
+ * for the daemon's return and asks again: every operation may be asked for twice.
  *
  * @returns the answer's `ok` value
  * @throws ModelcacheError with the daemon's code and exit code; `daemon-away` if none answers
@@ -28,7 +27,7 @@ export async function callDaemon(
   options: CallOptions,
 ): Promise<unknown> {
   const { controlClient } = await import('../daemon/index.ts')
-  const giveUpAt = systemClock.monotonicMs() + DAEMON_RETURN_MS
+  const giveUpAt = systemClock.monotonicMs() + (options.patienceMs ?? DAEMON_RETURN_MS)
   for (;;) {
     try {
       return await controlClient(store).call(op, args, options)
@@ -49,9 +48,5 @@ export async function callDaemon(
 
 /** Whether an error says that no daemon listens, and not that it refused. */
 export function isDaemonAway(error: unknown): boolean {
-  if (error instanceof ModelcacheError && error.code === 'daemon-away') {
-    return true
-  }
-  const cause = error instanceof ModelcacheError ? error.cause : undefined
-  return isErrno(error, ...AWAY) || isErrno(cause, ...AWAY)
+  return error instanceof ModelcacheError && error.code === 'daemon-away'
 }

@@ -1,6 +1,6 @@
-import { ModelcacheError } from '../base/index.ts'
+import { STATUS_PATIENCE_MS } from '../config/index.ts'
 import type { Context } from './context.ts'
-import { callDaemon } from './daemon-call.ts'
+import { callDaemon, isDaemonAway } from './daemon-call.ts'
 import { askKeeper, type KeeperFacts } from './keeper-socket.ts'
 import type { OwnMount } from './mount-table.ts'
 import { isStale } from './stale-mount.ts'
@@ -65,10 +65,15 @@ export async function statusOf(
     return bareStatus(mount, undefined, stale ? 'stale' : 'unknown', 'its keeper does not answer')
   }
   try {
-    const status = await callDaemon(mount.store, 'status', {}, { signal })
+    const status = await callDaemon(
+      mount.store,
+      'status',
+      {},
+      { signal, patienceMs: STATUS_PATIENCE_MS },
+    )
     return status as MountStatus
   } catch (error) {
-    if (error instanceof ModelcacheError && error.code === 'daemon-away') {
+    if (isDaemonAway(error)) {
       return bareStatus(mount, keeper, keeper.state, 'its daemon does not answer')
     }
     throw error

@@ -45,8 +45,8 @@ function report(ended: Unmounted, store: string, words: Words, context: Context)
   if (ended.kind === 'stale') {
     terminal.tell(
       ended.dirty
-        ? `its keeper was dead; what it had not committed is kept in ${store} for the next mount`
-        : 'its keeper was dead; nothing was left to commit',
+        ? `it had died; what was not committed is kept in ${store} for the next mount`
+        : 'it had died; nothing was left to commit',
     )
     context.setExitCode(ended.dirty ? 3 : 0)
     return

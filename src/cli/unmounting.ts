@@ -3,7 +3,7 @@ import { isErrno, ModelcacheError } from '../base/index.ts'
 import { KEEPER_EXIT_MS } from '../config/index.ts'
 import { type CommitAnswer, commitAnswer } from './commit-result.ts'
 import type { Context } from './context.ts'
-import { callDaemon } from './daemon-call.ts'
+import { callDaemon, isDaemonAway } from './daemon-call.ts'
 import { holderLines } from './holders.ts'
 import { askKeeper } from './keeper-socket.ts'
 import { mountedOn, type OwnMount, readMountTable } from './mount-table.ts'
@@ -19,7 +19,7 @@ export interface UnmountOptions {
 /** How a mount ended. */
 export type Unmounted =
   | { readonly kind: 'drained'; readonly answer: CommitAnswer }
-  /** The keeper was dead: the mount is gone, and what it had not committed is in the store. */
+  /** Keeper or daemon was dead: the mount is gone, and what was not committed is in the store. */
   | { readonly kind: 'stale'; readonly dirty: boolean }
 
 /** Commits, drains and unmounts, and returns when keeper and daemon have ended. */
@@ -42,8 +42,30 @@ export async function unmountMount(
     if (error instanceof ModelcacheError && error.code === 'busy') {
       throw await busyError(mount, error)
     }
+    if (isDaemonAway(error) && (options.force || !(await isMounted(mount)))) {
+      return endWithoutDaemon(mount, keeper.pid, context.signal)
+    }
     throw error
   }
+}
+
+/**
+ * The daemon is gone for good, or went after it had unmounted. What it had not committed is in the
+ * store, and the keeper has nothing more to hold.
+ */
+async function endWithoutDaemon(
+  mount: OwnMount,
+  keeperPid: number,
+  signal: AbortSignal,
+): Promise<Unmounted> {
+  if (await isMounted(mount)) {
+    await unmountLazily(mount.mountpoint, signal)
+  }
+  if (await isAlive(keeperPid)) {
+    process.kill(keeperPid, 'SIGTERM')
+  }
+  await waitForEnd(mount, keeperPid, signal)
+  return { kind: 'stale', dirty: await exists(`${mount.store}/unclean`) }
 }
 
 async function unmountDead(
@@ -74,17 +96,18 @@ async function busyError(mount: OwnMount, cause: ModelcacheError): Promise<Model
 
 /** The answer comes before the end: the daemon writes it, then closes, and the keeper follows. */
 async function waitForEnd(mount: OwnMount, keeperPid: number, signal: AbortSignal): Promise<void> {
-  const isGone = async () => {
-    const entry = mountedOn(await readMountTable(), mount.mountpoint)
-    return entry?.device !== mount.device && !(await isAlive(keeperPid))
-  }
+  const isGone = async () => !(await isMounted(mount)) && !(await isAlive(keeperPid))
   if (!(await waitUntil(isGone, KEEPER_EXIT_MS, signal))) {
     throw new ModelcacheError(
-      `unmount ${mount.mountpoint}: everything is committed, but process ${keeperPid} has not ` +
-        `ended after ${KEEPER_EXIT_MS / 1000} s; ${mount.store}/log/keeper.log says more`,
+      `unmount ${mount.mountpoint}: the mount is gone, but its keeper (process ${keeperPid}) has ` +
+        `not ended after ${KEEPER_EXIT_MS / 1000} s; ${mount.store}/log/keeper.log says more`,
       { code: 'keeper-stays', exitCode: 1 },
     )
   }
+}
+
+async function isMounted(mount: OwnMount): Promise<boolean> {
+  return mountedOn(await readMountTable(), mount.mountpoint)?.device === mount.device
 }
 
 async function exists(path: string): Promise<boolean> {

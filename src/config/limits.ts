@@ -23,6 +23,9 @@ export const STATUS_DEADLINE_MS = 5_000
 /** While the keeper restarts the daemon, commands wait this long for the daemon's return. */
 export const DAEMON_RETURN_MS = 20_000
 
+/** `status` answers for the keeper when the daemon has not come back within this. */
+export const STATUS_PATIENCE_MS = 2_000
+
 /** Threads of the keeper; a fetch never occupies one of them. */
 export const KEEPER_THREADS = 8
 
