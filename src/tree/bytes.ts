@@ -85,7 +85,8 @@ export class ByteReader {
 
   bytes(length: number): Uint8Array {
     const start = this.#take(length)
-    return this.#bytes.slice(start, start + length)
+    // A copy, also of a Buffer, whose own slice would share the memory.
+    return new Uint8Array(this.#bytes.subarray(start, start + length))
   }
 
   /** Throws unless everything was read. */
