@@ -1,5 +1,5 @@
 import type { CID } from 'multiformats/cid'
-import type { InodeId, PlaceholderRecord, Stamp } from '../tree/index.ts'
+import type { EntryType, InodeId, PlaceholderRecord, Stamp } from '../tree/index.ts'
 import type { WireName } from './wire.ts'
 
 /** What the engine says first. */
@@ -27,7 +27,7 @@ export type Change =
 /** A name of a listed directory, at the moment of the snapshot. */
 export interface ListedEntry {
   name: WireName
-  type: 'file' | 'directory' | 'link' | 'other'
+  type: EntryType
   id: InodeId
   /** Permission bits, 07777. Of a placeholder: the record's, as mtime and size are. */
   mode: number

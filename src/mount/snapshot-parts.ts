@@ -13,7 +13,6 @@ import {
   decodeText,
 } from './wire.ts'
 
-const TYPES = { f: 'file', d: 'directory', l: 'link', o: 'other' } as const
 const ENTRY_FIELDS = 9
 
 /** Puts the `part` events of one snapshot together: a large directory comes as several. */
@@ -74,7 +73,7 @@ function decodeEntry(value: unknown): ListedEntry {
       ctimeNs: decodeBigint(ctime, 'entry.ctime'),
     },
   }
-  if (type === 'link') {
+  if (type === 'l') {
     entry.target = decodeName(extra, 'entry.target')
   } else if (extra !== null) {
     takeRecord(entry, new Uint8Array(Buffer.from(decodeText(extra, 'entry.record'), 'base64')))
@@ -93,7 +92,7 @@ function takeRecord(entry: ListedEntry, bytes: Uint8Array): void {
 
 function decodeType(letter: unknown): ListedEntry['type'] {
   if (letter === 'f' || letter === 'd' || letter === 'l' || letter === 'o') {
-    return TYPES[letter]
+    return letter
   }
   throw protocolError(`an entry has the type ${JSON.stringify(letter)}`)
 }

@@ -1,0 +1,52 @@
+import { ModelcacheError } from '../base/index.ts'
+import type { DaemonConfig } from '../config/index.ts'
+
+/**
+ * What the command line gave the keeper for us. It was validated there; this only makes sure that
+ * it comes from a program that speaks of the same things.
+ *
+ * @throws ModelcacheError `bad-config`
+ */
+export function daemonConfigOf(value: unknown): DaemonConfig {
+  if (typeof value !== 'object' || value === null) {
+    throw badConfig('it is no object')
+  }
+  const config = value as Record<string, unknown>
+  const { gate, from, peers, readOnly, fetchDeadlineMs, localOnlyPatterns, version } = config
+  if (
+    typeof gate !== 'object' ||
+    gate === null ||
+    !('open' in gate) ||
+    typeof gate.open !== 'boolean' ||
+    !('by' in gate) ||
+    typeof gate.by !== 'string'
+  ) {
+    throw badConfig('the gate is missing')
+  }
+  if (typeof fetchDeadlineMs !== 'number' || typeof readOnly !== 'boolean') {
+    throw badConfig('fetchDeadlineMs or readOnly is missing')
+  }
+  return {
+    gate: { open: gate.open, by: gate.by },
+    ...(from === undefined ? {} : { from: String(from) }),
+    peers: strings(peers, 'peers'),
+    readOnly,
+    fetchDeadlineMs,
+    localOnlyPatterns: strings(localOnlyPatterns ?? [], 'localOnlyPatterns'),
+    version: String(version),
+  }
+}
+
+function strings(value: unknown, what: string): string[] {
+  if (!Array.isArray(value) || !value.every((one) => typeof one === 'string')) {
+    throw badConfig(`${what} is no list of strings`)
+  }
+  return value
+}
+
+function badConfig(reason: string): ModelcacheError {
+  return new ModelcacheError(`configuration of the daemon: ${reason}`, {
+    code: 'bad-config',
+    exitCode: 1,
+  })
+}

@@ -1,0 +1,121 @@
+import {
+  type Clock,
+  delay,
+  isErrno,
+  type Logger,
+  ModelcacheError,
+  messageOf,
+  withDeadline,
+} from '../base/index.ts'
+import type { Engine } from '../mount/index.ts'
+import type { CommitResult } from '../writeback/index.ts'
+import type { MountState } from './status.ts'
+
+/** A signal has no time-out of its own; cli.md gives `unmount` a minute. */
+const SIGNAL_TIMEOUT_MS = 60_000
+/** After a signal a busy mount is asked for again, then taken away lazily (docs/protocol.md). */
+const LAZY_AFTER_MS = 5000
+const RETRY_MS = 250
+
+export interface DrainParts {
+  engine: Pick<Engine, 'unmount'>
+  commit(signal: AbortSignal): Promise<CommitResult>
+  /** Ends the daemon; called once, when nothing is to be served any more. */
+  finish(dirty: number): void
+  clock: Clock
+  logger: Logger
+}
+
+/** The end of a mount: commit, unmount, commit what came in between, finish. */
+export class Drain {
+  readonly #parts: DrainParts
+  #state: MountState = 'starting'
+  #running: Promise<CommitResult> | undefined
+
+  constructor(parts: DrainParts) {
+    this.#parts = parts
+  }
+
+  get state(): MountState {
+    return this.#state
+  }
+
+  serving(): void {
+    if (this.#state === 'starting') {
+      this.#state = 'serving'
+    }
+  }
+
+  /**
+   * From the command line.
+   *
+   * @throws ModelcacheError `busy` when something uses the mount: it goes on serving
+   */
+  unmount(options: { timeoutMs: number; force: boolean }): Promise<CommitResult> {
+    return this.#once(options.timeoutMs, () => this.#unmount(options.force))
+  }
+
+  /** The keeper got a signal, or the mount is gone already. It is not asked whether it may. */
+  fromKeeper(reason: string, unmounted: boolean): void {
+    const { logger } = this.#parts
+    logger.info('draining', { reason, unmounted })
+    this.#once(SIGNAL_TIMEOUT_MS, () =>
+      unmounted ? Promise.resolve() : this.#unmountPatiently(),
+    ).catch((error: unknown) => {
+      logger.error('drain failed', { reason: messageOf(error), error })
+    })
+  }
+
+  #once(timeoutMs: number, unmount: () => Promise<void>): Promise<CommitResult> {
+    this.#running ??= this.#drain(timeoutMs, unmount).catch((error: unknown) => {
+      this.#running = undefined
+      this.#state = 'serving'
+      throw error
+    })
+    return this.#running
+  }
+
+  async #drain(timeoutMs: number, unmount: () => Promise<void>): Promise<CommitResult> {
+    const { clock, commit, finish, logger } = this.#parts
+    this.#state = 'draining'
+    const signal = withDeadline(undefined, timeoutMs, clock)
+    await commit(signal)
+    await unmount()
+    const result = await commit(signal)
+    logger.info('drained', { root: result.root.toString(), dirty: result.dirty })
+    finish(result.dirty)
+    return result
+  }
+
+  async #unmount(lazy: boolean): Promise<void> {
+    try {
+      await this.#parts.engine.unmount(lazy)
+    } catch (error) {
+      if (isErrno(error, 'EBUSY')) {
+        throw new ModelcacheError('unmount: something uses the mount', {
+          code: 'busy',
+          errno: 'EBUSY',
+          exitCode: 1,
+          cause: error,
+        })
+      }
+      throw error
+    }
+  }
+
+  async #unmountPatiently(): Promise<void> {
+    const { clock, engine } = this.#parts
+    const lazyAt = clock.monotonicMs() + LAZY_AFTER_MS
+    for (;;) {
+      try {
+        await engine.unmount(clock.monotonicMs() >= lazyAt)
+        return
+      } catch (error) {
+        if (!isErrno(error, 'EBUSY')) {
+          throw error
+        }
+      }
+      await delay(RETRY_MS, undefined, clock)
+    }
+  }
+}

@@ -1,0 +1,39 @@
+/** What the keeper starts, with its socket as descriptor 3. */
+import { createLogger, LOG_LEVELS, type LogLevel, messageOf, systemClock } from '../base/index.ts'
+import { processEnvironment } from '../config/index.ts'
+import { connectKeeper } from '../mount/index.ts'
+import { runDaemon } from './daemon.ts'
+
+const logger = createLogger({
+  level: logLevel(processEnvironment().MODELCACHE_LOG),
+  write: (line) => process.stderr.write(line),
+})
+
+process.umask(0o077)
+// The keeper decides when a mount ends. A terminal's interrupt reaches the whole group, and what
+// is committed last must not depend on who gets it first.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => logger.debug('left to the keeper', { signal }))
+}
+process.on('uncaughtException', (error) => {
+  logger.error('the daemon failed', { reason: messageOf(error), error })
+  process.exit(1)
+})
+
+try {
+  const { hello, keeper } = await connectKeeper()
+  await runDaemon({
+    hello,
+    engine: keeper,
+    clock: systemClock,
+    logger,
+    exit: (code) => process.exit(code),
+  })
+} catch (error) {
+  logger.error('no keeper to serve', { reason: messageOf(error), error })
+  process.exit(1)
+}
+
+function logLevel(text: string | undefined): LogLevel {
+  return LOG_LEVELS.find((level) => level === text) ?? 'info'
+}

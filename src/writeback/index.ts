@@ -1,0 +1,11 @@
+/** Settling and commit: how files on disk become a root. */
+export { publicKeyOf } from './commit-key.ts'
+export { CommitLog, type LoggedCommit } from './commit-log.ts'
+export { type CommitResult, Committer, type CommitterParts } from './committer.ts'
+export { type LeftOut, NameRules } from './name-rules.ts'
+export { OrphanCollector, type OrphanParts } from './orphan-collector.ts'
+export type { SettleOutcome, SettleRequest } from './outcome.ts'
+export type { OpenName } from './plan.ts'
+export { SettleQueue, type SettleQueueParts } from './settle-queue.ts'
+export { type CompletedContent, Settler } from './settler.ts'
+export type { SettlerParts } from './settler-parts.ts'
