@@ -3,11 +3,14 @@ import {
   checkApart,
   defaultStore,
   FETCH_DEADLINE_MS,
+  isWithin,
   KEEPER_THREADS,
   type KeeperConfig,
   type MountOptions,
   SOURCE_PREFIX,
   servingEnvironment,
+  shown,
+  usageError,
 } from '../config/index.ts'
 import type { Context } from './context.ts'
 import { askKeeper } from './keeper-socket.ts'
@@ -84,11 +87,18 @@ async function checkPeers(peers: readonly string[]): Promise<void> {
 /** Two mounts never share a store. The keeper's lock decides; this finds whom to name. */
 async function checkStoreIsFree(store: string, context: Context): Promise<void> {
   const { signal, terminal } = context
+  const mounts = ownMounts(await readMountTable())
+  const around = mounts.find(({ mountpoint }) => isWithin(store, mountpoint))
+  if (around !== undefined) {
+    throw usageError(
+      `--store ${shown(store)}: it lies in the mount on ${around.mountpoint}; give a store elsewhere`,
+    )
+  }
   const keeper = await askKeeper(store, signal)
   if (keeper !== undefined) {
     throw lockedError(store, `mounted on ${keeper.mountpoint} by process ${keeper.pid}`)
   }
-  const other = ownMounts(await readMountTable()).find((mount) => mount.store === store)
+  const other = mounts.find((mount) => mount.store === store)
   if (other === undefined) {
     return
   }
