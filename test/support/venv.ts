@@ -112,7 +112,9 @@ async function once(directory: string, build: () => Promise<void>): Promise<numb
     await build()
     await writeFile(`${mark}.new`, `${new Date().toISOString()}\n`)
     await rename(`${mark}.new`, mark)
-    return performance.now() - begun
+    const builtMs = performance.now() - begun
+    process.stderr.write(`built ${directory} in ${(builtMs / 60_000).toFixed(1)} minutes\n`)
+    return builtMs
   } finally {
     release()
   }
