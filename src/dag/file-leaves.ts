@@ -99,5 +99,6 @@ function* leafOf(cid: CID, offset: number, length: number, range: Range): Genera
 }
 
 function touches(offset: number, length: number, range: Range): boolean {
-  return length > 0 && offset < range.end && offset + length > range.start
+  const end = Math.min(offset + length, range.end)
+  return end > Math.max(offset, range.start)
 }
