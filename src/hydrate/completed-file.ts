@@ -23,8 +23,9 @@ export async function describeFile(
 ): Promise<Omit<CompletedFile, 'stamp'>> {
   const { cid, sizeBytes } = record
   const leaves: Leaf[] = []
+  const getBlock = (block: CID) => sources.getBlock(block)
   const whole = { start: 0, end: sizeBytes }
-  for await (const leaf of fileLeaves(sources.getBlock, cid, whole, { sizeBytes })) {
+  for await (const leaf of fileLeaves(getBlock, cid, whole, { sizeBytes })) {
     if (leaf.bytes === undefined && leaf.cid.code === RAW_CODE) {
       leaves.push({
         digest: leaf.cid.multihash.digest,
@@ -47,7 +48,7 @@ export async function assertSize(
   if (cid.code === RAW_CODE) {
     return
   }
-  const stat = await statNode(sources.getBlock, cid)
+  const stat = await statNode((block) => sources.getBlock(block), cid)
   if (stat.type !== 'f' || stat.sizeBytes !== sizeBytes) {
     throw new ModelcacheError(
       `${cid}: its node is of type ${stat.type} with ${stat.sizeBytes} bytes, not a file of ` +

@@ -120,12 +120,14 @@ function placeholderOf(child: ChildEntry, parent: PlaceholderRecord): Placeholde
   if (child.type === 'l') {
     return { type: 'l', name, target: child.target, mtimeNs }
   }
-  const { commitCid } = parent
   if (child.type === 'f') {
+    // Without a commit the record fits into an ext4 inode of 256 bytes (docs/decisions/
+    // placeholder-record-size.md); with one, every placeholder would cost a block of 4 KiB.
     const { sizeBytes } = child
-    return { type: 'f', name, record: { kind: 'file', cid, commitCid, mode, mtimeNs, sizeBytes } }
+    return { type: 'f', name, record: { kind: 'file', cid, mode, mtimeNs, sizeBytes } }
   }
   const { metaCid } = child
+  const { commitCid } = parent
   // Of a directory the record keeps the size of its DAG: its parent's next node needs it.
   const sizeBytes = child.tsizeBytes
   return {

@@ -1,6 +1,6 @@
 import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http'
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
-import { type Clock, codeOf, ModelcacheError, systemClock, type Timer } from '../base/index.ts'
+import { type Clock, isErrno, ModelcacheError, systemClock, type Timer } from '../base/index.ts'
 import type { FetchLimits } from './limits.ts'
 
 /** An answer whose body is still to come. */
@@ -81,7 +81,7 @@ export class GuardedRequester {
     })
     request.on('error', (error) => {
       timer?.cancel()
-      const stale = request.reusedSocket && codeOf(error) === 'ECONNRESET'
+      const stale = request.reusedSocket && isErrno(error, 'ECONNRESET', 'EPIPE')
       reject(signal.aborted ? signal.reason : stale ? new StaleConnection(error) : error)
     })
     request.end()

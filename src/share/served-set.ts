@@ -37,8 +37,13 @@ export class ServedSet {
   #allowed = new Set<string>()
   /** Reachable, but not in our store when they were looked for: unlisted directories. */
   #missing = new Map<string, CID>()
+  /** The roots that were walked to their end. */
   #roots = new Set<string>()
-  #marking: Promise<void> = Promise.resolve()
+  /** Counts how often all was forgotten: a walk of an earlier time ends where it is. */
+  #generation = 0
+  /** Who waits for a CID that a walk has not met yet. */
+  readonly #awaited = new Map<string, PromiseWithResolvers<void>>()
+  #walking: Promise<void> = Promise.resolve()
   #revisitedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(components: ServedSetComponents) {
@@ -46,15 +51,24 @@ export class ServedSet {
     this.#clock = components.clock ?? systemClock
   }
 
-  /** True for a node or a file (its root) of a commit. Waits for a commit that is just marked. */
+  /** Begins to walk the roots, so that the first request need not wait for it. */
+  begin(): void {
+    // A failure is logged by the queue, and met again by the request that needs it.
+    this.#queue(() => this.#followRoots()).catch(() => undefined)
+  }
+
+  /**
+   * True for a node or a file (its root) of a commit. While a commit is walked it answers as soon
+   * as the walk meets the CID; only a no has to wait for the end.
+   */
   async hasNodeOrFile(cid: CID): Promise<boolean> {
     const key = keyOf(cid)
-    if (this.#allowed.has(key) && this.#rootsAreKnown()) {
-      return true
+    this.#forgetDroppedRoots()
+    if (!this.#allowed.has(key)) {
+      await this.#metBy(key, () => this.#followRoots())
     }
-    await this.#queue(() => this.#followRoots())
     if (!this.#allowed.has(key) && this.#missing.size > 0) {
-      await this.#queue(() => this.#revisitMissing())
+      await this.#metBy(key, () => this.#revisitMissing())
     }
     return this.#allowed.has(key)
   }
@@ -71,15 +85,29 @@ export class ServedSet {
     return files.some((file) => this.#allowed.has(keyOf(file)))
   }
 
-  /** Waits for the walk under way. */
+  /** Ends the walk under way and waits for it. */
   async close(): Promise<void> {
-    await this.#marking
+    this.#forget()
+    await this.#walking
+  }
+
+  /** Runs a walk after those before it; resolves when it has met the key, or at its end. */
+  async #metBy(key: string, walk: () => Promise<void>): Promise<void> {
+    const met = this.#awaited.get(key) ?? Promise.withResolvers<void>()
+    this.#awaited.set(key, met)
+    try {
+      await Promise.race([met.promise, this.#queue(walk)])
+    } finally {
+      if (this.#awaited.get(key) === met) {
+        this.#awaited.delete(key)
+      }
+    }
   }
 
   /** One walk at a time; a failed one is the failure of who asked for it. */
   #queue(walk: () => Promise<void>): Promise<void> {
-    const next = this.#marking.then(walk)
-    this.#marking = next.catch((error: unknown) => {
+    const next = this.#walking.then(walk)
+    this.#walking = next.catch((error: unknown) => {
       this.#components.logger.warn('could not read the nodes of a root', {
         reason: messageOf(error),
       })
@@ -91,24 +119,31 @@ export class ServedSet {
     return this.#components.roots().slice(0, MAX_ROOTS)
   }
 
-  #rootsAreKnown(): boolean {
-    const roots = this.#served()
-    return roots.length === this.#roots.size && roots.every((root) => this.#roots.has(keyOf(root)))
+  /** When a root was let go, what only it held must not be served any more. */
+  #forgetDroppedRoots(): void {
+    const served = new Set(this.#served().map(keyOf))
+    if ([...this.#roots].some((known) => !served.has(known))) {
+      this.#forget()
+    }
+  }
+
+  #forget(): void {
+    this.#generation += 1
+    this.#allowed = new Set()
+    this.#missing = new Map()
+    this.#roots = new Set()
   }
 
   async #followRoots(): Promise<void> {
-    const roots = this.#served()
-    const keys = new Set(roots.map(keyOf))
-    if ([...this.#roots].some((known) => !keys.has(known))) {
-      // A root was let go: what only it held must not be served any more.
-      this.#allowed = new Set()
-      this.#missing = new Map()
-      this.#roots = new Set()
-    }
-    for (const root of roots) {
+    this.#forgetDroppedRoots()
+    const generation = this.#generation
+    for (const root of this.#served()) {
       const key = keyOf(root)
       if (!this.#roots.has(key)) {
-        await this.#walk([root])
+        await this.#walk([root], generation)
+        if (generation !== this.#generation) {
+          return
+        }
         this.#roots.add(key)
       }
     }
@@ -125,27 +160,41 @@ export class ServedSet {
     for (const cid of missing) {
       this.#allowed.delete(keyOf(cid))
     }
-    await this.#walk(missing)
+    await this.#walk(missing, this.#generation)
   }
 
-  /** Marks all that is reachable. What is marked already was walked already. */
-  async #walk(start: readonly CID[]): Promise<void> {
-    const stack = [...start]
-    for (let cid = stack.pop(); cid !== undefined; cid = stack.pop()) {
-      const key = keyOf(cid)
-      if (this.#allowed.has(key)) {
-        continue
-      }
-      this.#allowed.add(key)
-      if (cid.code !== RAW_CODE) {
-        const bytes = await this.#components.getNode(cid)
-        if (bytes === undefined) {
-          this.#missing.set(key, cid)
-        } else {
-          stack.push(...childrenOf(cid, bytes))
+  /** Marks all that is reachable, level by level. What is marked already was walked already. */
+  async #walk(start: readonly CID[], generation: number): Promise<void> {
+    let level = start
+    while (level.length > 0) {
+      const next: CID[] = []
+      for (const cid of level) {
+        if (this.#allow(cid) && cid.code !== RAW_CODE) {
+          const bytes = await this.#components.getNode(cid)
+          if (generation !== this.#generation) {
+            return
+          }
+          if (bytes === undefined) {
+            this.#missing.set(keyOf(cid), cid)
+          } else {
+            next.push(...childrenOf(cid, bytes))
+          }
         }
       }
+      level = next
     }
+  }
+
+  /** False where it was allowed before. */
+  #allow(cid: CID): boolean {
+    const key = keyOf(cid)
+    if (this.#allowed.has(key)) {
+      return false
+    }
+    this.#allowed.add(key)
+    this.#awaited.get(key)?.resolve()
+    this.#awaited.delete(key)
+    return true
   }
 }
 

@@ -100,6 +100,7 @@ class LoopbackShare implements Share {
       const port = await this.#listen(server, options.port, kept?.port)
       const address = addressOf(port, token, this.#components.name)
       this.#open = { server, port, address }
+      this.#served.begin()
       server.on('error', (error) => {
         this.#components.logger.error('the share failed', { reason: error.message })
       })

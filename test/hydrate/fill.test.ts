@@ -3,10 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { chmod, lstat, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import * as dagPb from '@ipld/dag-pb'
+import { UnixFS } from 'ipfs-unixfs'
+import { importFile as importUnixfs } from 'ipfs-unixfs-importer'
 import type { CID } from 'multiformats/cid'
 import { lsetxattr, utimensatNs } from '../../src/base/index.ts'
 import { importFile } from '../../src/dag/index.ts'
 import { encodeRecord, RECORD_XATTR, readRecord } from '../../src/tree/index.ts'
+import { blockOf, fakePeer } from '../ipfs/fake-peer.ts'
 import { waitFor } from '../support/index.ts'
 import { type Follower, type FollowerOptions, followRoot, openFollower } from './follower.ts'
 import { type Origin, openOrigin } from './origin.ts'
@@ -286,8 +290,8 @@ describe('what is recorded as present', () => {
     relay.reset()
     await next.fill('model', 5 * MIB, MIB)
     assert.deepEqual(relay.ranges, [])
-    await next.fill('model', 6 * MIB, MIB)
-    assert.deepEqual(ranges(relay), ['6-7'])
+    await next.fill('model', 2 * MIB, MIB)
+    assert.deepEqual(ranges(relay), ['2-3'])
   })
 
   test('is only what the map proves: the rest is fetched again', async (t) => {
@@ -371,6 +375,40 @@ describe('without asking a peer', () => {
     const alone = await openFollower(t, [], { store: follower, limits: { deadlineMs: 600_000 } })
     await assert.rejects(alone.fill('model', 0, 1), { errno: 'EIO', code: 'no-peers' })
   })
+})
+
+describe('a tree that another program made', () => {
+  for (const rawLeaves of [false, true]) {
+    const kind = rawLeaves ? 'raw leaves' : 'data in nodes'
+    test(`with chunks of 256 KiB and ${kind} is read as well`, async (t) => {
+      const peer = await fakePeer(t)
+      const model = randomBytes(3 * MIB + 99)
+      const store = {
+        async put(cid: CID, input: Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>) {
+          peer.blocks.set(cid.toString(), input instanceof Uint8Array ? input : assert.fail())
+          return cid
+        },
+      }
+      const file = await importUnixfs({ path: 'd/model', content: model }, store, { rawLeaves })
+      peer.files.set(file.cid.toString(), model)
+      const links = [{ Name: 'model', Hash: file.cid, Tsize: Number(file.size) }]
+      const data = new UnixFS({ type: 'directory' }).marshal()
+      const directory = dagPb.encode(dagPb.prepare({ Data: data, Links: links }))
+      const root = blockOf(0x70, directory)
+      peer.blocks.set(root.toString(), directory)
+      const follower = await openFollower(t, [peer.address])
+      await followRoot(follower, root)
+      await follower.list('')
+      await follower.fill('model', MIB + 1000, 10)
+      const part = await follower.onDisk('model', MIB, MIB)
+      assert.ok(part.equals(model.subarray(MIB, 2 * MIB)))
+      assert.deepEqual(await follower.fill('model', 0, model.length), { complete: true })
+      assert.ok((await follower.onDisk('model', 0, model.length)).equals(model))
+      await waitFor('onComplete', () => follower.completed.length === 1)
+      assert.equal(follower.completed[0]?.file.leaves.length, rawLeaves ? 13 : 0)
+      assert.equal(follower.completed[0]?.file.tsizeBytes, Number(file.size))
+    })
+  }
 })
 
 describe('a DAG that is not as it says', () => {

@@ -91,6 +91,7 @@ function pass(
     answer.writeHead(response.statusCode ?? 500, response.headers)
     const length = Number(response.headers['content-length'] ?? 0)
     let sent = 0
+    const closed = new Promise<void>((resolve) => answer.once('close', () => resolve()))
     const write = async () => {
       for await (const chunk of response as AsyncIterable<Buffer>) {
         for (const part of partsOf(relay, chunk, isFile)) {
@@ -100,10 +101,7 @@ function pass(
           relay.bodyBytes += part.length
           sent += part.length
           if (!answer.write(part)) {
-            await new Promise<void>((resolve) => {
-              answer.once('drain', resolve)
-              answer.once('close', resolve)
-            })
+            await Promise.race([new Promise<void>((go) => answer.once('drain', go)), closed])
           }
           if (isFile && relay.behaviour === 'cut' && sent > length / 2) {
             answer.destroy()
