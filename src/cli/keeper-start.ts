@@ -15,10 +15,12 @@ export interface StartedKeeper {
   leave(): void
 }
 
-/** The process, and the end of its standard output that is read. */
+/** The process, and the one line that it will say. */
 interface KeeperProcess {
   readonly child: ChildProcess
   readonly stdout: Readable
+  readonly line: Promise<string>
+  readonly ended: Promise<number>
 }
 
 /** A keeper that is told to end drains first; after this it is killed. */
@@ -41,51 +43,63 @@ export async function startKeeper(
   signal: AbortSignal,
 ): Promise<StartedKeeper> {
   const log = await open(keeperLog, 'a', 0o600)
-  const started = await spawnKeeper(keeper, config, log).finally(() => log.close())
-  const { child } = started
-  const exit = Promise.withResolvers<number>()
-  child.on('exit', (code) => exit.resolve(code ?? 1))
   try {
-    const ready = await readReady(started, keeperLog, withDeadline(signal, MOUNT_DEADLINE_MS))
-    return { ...ready, ended: exit.promise, leave: () => child.unref() }
+    const started = spawnKeeper(keeper, config, log, withDeadline(signal, MOUNT_DEADLINE_MS))
+    return await readyOrStopped(started, keeperLog)
+  } finally {
+    await log.close()
+  }
+}
+
+async function readyOrStopped(started: KeeperProcess, keeperLog: string): Promise<StartedKeeper> {
+  const { child, ended } = started
+  try {
+    const ready = await readReady(started, keeperLog)
+    return { ...ready, ended, leave: () => child.unref() }
   } catch (error) {
     await stopKeeper(child)
     throw error
   }
 }
 
-async function spawnKeeper(
+function spawnKeeper(
   keeper: string,
   config: KeeperConfig,
   log: FileHandle,
-): Promise<KeeperProcess> {
+  signal: AbortSignal,
+): KeeperProcess {
   const child = spawn(keeper, [], {
     cwd: config.store,
     env: config.daemon.env,
     detached: true,
     stdio: ['pipe', 'pipe', log.fd],
   })
-  await new Promise<void>((resolve, reject) => {
-    child.once('spawn', resolve)
-    child.once('error', (error) => reject(keeperError({ message: messageOf(error), exitCode: 5 })))
-  })
   const { stdin, stdout } = child
   if (stdin === null || stdout === null) {
     throw keeperError({ message: 'the keeper was started without its pipes' })
   }
+  // Read from the first moment: what a process leaves that ends at once is thrown away by Node.
+  const line = firstLine(stdout, signal)
+  const failed = new Promise<never>((_resolve, reject) => {
+    child.once('error', (error) =>
+      reject(
+        keeperError({ message: `start the keeper ${keeper}: ${messageOf(error)}`, exitCode: 5 }),
+      ),
+    )
+  })
   // A keeper that ends before it has read all of it says why on its standard output.
   stdin.on('error', () => {})
   stdin.end(JSON.stringify(config))
-  return { child, stdout }
+  const ended = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? 1)))
+  return { child, stdout, line: Promise.race([line, failed]), ended }
 }
 
 /** Reads the keeper's one line. */
 async function readReady(
-  { child, stdout }: KeeperProcess,
+  { child, stdout, line: said }: KeeperProcess,
   keeperLog: string,
-  signal: AbortSignal,
 ): Promise<Pick<StartedKeeper, 'pid' | 'passthrough'>> {
-  const line = await firstLine(stdout, signal)
+  const line = await said
   stdout.destroy()
   if (line === '') {
     throw keeperError({
@@ -148,7 +162,8 @@ function keeperError(error: Record<string, unknown>): ModelcacheError {
 
 /** SIGTERM means unmount; a keeper that does not end by it has nothing mounted that matters. */
 async function stopKeeper(child: ChildProcess): Promise<void> {
-  const ended = () => child.exitCode !== null || child.signalCode !== null
+  const ended = () =>
+    child.pid === undefined || child.exitCode !== null || child.signalCode !== null
   child.kill('SIGTERM')
   if (!(await waitUntil(ended, STOP_MS))) {
     child.kill('SIGKILL')

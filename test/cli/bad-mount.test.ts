@@ -193,6 +193,21 @@ describe('the keeper', () => {
     assert.equal(code, 1)
   })
 
+  for (const [what, text] of [
+    ['ends at once', '#!/bin/true\n'],
+    ['cannot be run', '#!/nowhere/interpreter\n'],
+  ] as const) {
+    it(`is not waited for when it ${what}`, async (t) => {
+      const sh = shell(t)
+      const keeper = join(sh.base, 'keeper')
+      await writeFile(keeper, text, { mode: 0o755 })
+      const { code, stderr } = await sh.run(['mount', 'm'], { MODELCACHE_KEEPER: keeper })
+      assert.match(stderr, /^modelcache: .*keeper/)
+      assert.ok(code === 1 || code === 5)
+      assert.deepEqual(readdirSync(sh.base).sort(), ['home', 'keeper'])
+    })
+  }
+
   it('ends, and leaves nothing, when the wait for it is interrupted', async (t) => {
     const sh = shell(t)
     const keeper = writeFakeKeeper(sh.base, `setInterval(() => {}, 1000)`)

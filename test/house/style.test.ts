@@ -7,8 +7,9 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Longer than this, a file holds more than one concept. */
+/** Longer than this, a file holds more than one concept. Tables of cases are longer. */
 const MAX_LINES = 400
+const MAX_TEST_LINES = 600
 
 interface Code {
   readonly path: string
@@ -39,11 +40,19 @@ function offences(files: readonly Code[], isWrong: (line: string) => boolean): s
   )
 }
 
+/** Lines without the last line's end, and without the unit tests that Rust keeps in the file. */
+function lengthOf(lines: readonly string[]): number {
+  const tests = lines.findIndex((line) => line.startsWith('#[cfg(test)]'))
+  return tests >= 0 ? tests : lines.length - 1
+}
+
 describe('the style', () => {
-  it(`keeps files below ${MAX_LINES} lines`, () => {
-    const long = code.filter(({ lines }) => lines.length > MAX_LINES)
+  it(`keeps files within ${MAX_LINES} lines, tests within ${MAX_TEST_LINES}`, () => {
+    const long = code
+      .map(({ path, lines }) => ({ path, count: lengthOf(lines) }))
+      .filter(({ path, count }) => count > (path.startsWith('test/') ? MAX_TEST_LINES : MAX_LINES))
     assert.deepEqual(
-      long.map(({ path, lines }) => `${path}: ${lines.length} lines`),
+      long.map(({ path, count }) => `${path}: ${count} lines`),
       [],
     )
   })
