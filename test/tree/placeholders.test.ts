@@ -123,13 +123,6 @@ describe('createPlaceholders', () => {
       assert.deepEqual(await readdir(dir), [])
     })
   }
-
-  it('says why a store without attributes has no placeholders', async (t) => {
-    const { staging } = await places(t)
-    const entries: PlaceholderEntry[] = [directory('d')]
-    // proc has neither attributes nor new names, so the error is the system's own.
-    await assert.rejects(createPlaceholders('/proc', entries, { staging }))
-  })
 })
 
 describe('clearUnlisted', () => {
