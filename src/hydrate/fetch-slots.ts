@@ -1,6 +1,11 @@
 /** Gives the room back; only the first call counts. */
 export type Release = () => void
 
+interface Waiting {
+  go(): void
+  onMove(): void
+}
+
 /**
  * Bounds the requests under way. Those that somebody waits for are served in order; read-ahead
  * takes what is free and never queues, so it can delay nobody by more than its own request.
@@ -8,7 +13,8 @@ export type Release = () => void
 export class FetchSlots {
   readonly #limit: number
   readonly #aheadLimit: number
-  readonly #waiting = new Set<() => void>()
+  /** In the order of their coming. */
+  readonly #waiting = new Set<Waiting>()
   #used = 0
   #ahead = 0
 
@@ -21,11 +27,21 @@ export class FetchSlots {
     return this.#used
   }
 
-  /** Waits for room, first come, first served; rejects with the reason of `signal`. */
-  async acquire(signal: AbortSignal): Promise<Release> {
+  /** True when somebody waits for room. */
+  get contended(): boolean {
+    return this.#waiting.size > 0
+  }
+
+  /**
+   * Waits for room, first come, first served.
+   *
+   * @param onMove - called whenever somebody before us got room: the wait goes on, and is no hang
+   * @throws the reason of `signal`
+   */
+  async acquire(signal: AbortSignal, onMove: () => void): Promise<Release> {
     signal.throwIfAborted()
     if (this.#used >= this.#limit) {
-      await this.#turn(signal)
+      await this.#turn(signal, onMove)
     } else {
       this.#used += 1
     }
@@ -58,22 +74,27 @@ export class FetchSlots {
       } else {
         // The room is handed over: `#used` counts it all the time.
         this.#waiting.delete(next)
-        next()
+        next.go()
+        for (const waiting of this.#waiting) {
+          waiting.onMove()
+        }
       }
     }
   }
 
-  #turn(signal: AbortSignal): Promise<void> {
+  #turn(signal: AbortSignal, onMove: () => void): Promise<void> {
     return new Promise((resolve, reject) => {
-      const go = () => {
-        signal.removeEventListener('abort', stop)
-        resolve()
-      }
       const stop = () => {
-        this.#waiting.delete(go)
+        this.#waiting.delete(waiting)
         reject(signal.reason)
       }
-      this.#waiting.add(go)
+      const go = () => {
+        signal.removeEventListener('abort', stop)
+        onMove()
+        resolve()
+      }
+      const waiting = { go, onMove }
+      this.#waiting.add(waiting)
       signal.addEventListener('abort', stop, { once: true })
     })
   }

@@ -136,6 +136,7 @@ class TreeHydrator implements Hydrator {
       sources: components.sources,
       slots: this.#slots,
       limits,
+      clock: this.#clock,
       logger: components.logger,
       onBytes: (count) => {
         this.#bytes += count

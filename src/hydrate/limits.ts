@@ -11,6 +11,8 @@ export interface HydrateLimits {
   aheadJobs: number
   /** Extents of one request: 8 MiB, which a peer sends about as fast as it can (helia.md, 3). */
   jobExtents: number
+  /** A request that lasts longer than this makes room after its next extent if others wait. */
+  turnMs: number
   /** Requests at a time for one read: a read of a whole large file must not hold up the others. */
   jobsPerFill: number
   /** Extents that are written and not yet durable, per file, before they are synced. */
@@ -26,6 +28,7 @@ export const DEFAULT_HYDRATE_LIMITS: HydrateLimits = {
   jobs: 8,
   aheadJobs: 6,
   jobExtents: 8,
+  turnMs: 2_000,
   jobsPerFill: 4,
   syncExtents: 64,
   idleMs: 1_500,

@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import {
+  type Clock,
   forEachConcurrently,
   type Logger,
   ModelcacheError,
@@ -27,6 +28,7 @@ export interface HydrateContext {
   sources: Sources
   slots: FetchSlots
   limits: HydrateLimits
+  clock: Clock
   logger: Logger
   /** Bytes that were verified and written. */
   onBytes(count: number): void
@@ -37,6 +39,8 @@ interface Job {
   readonly controller: AbortController
   /** Reads that wait for it; a job that nobody waits for is stopped, unless it reads ahead. */
   waiters: number
+  /** Told when it moves up in the queue, or starts: for those who wait, that is progress. */
+  readonly listeners: Set<() => void>
   readonly ahead: boolean
   done: Promise<void>
 }
@@ -191,12 +195,14 @@ export class PlaceholderFile {
   /** Waits for all; gives the first failure. */
   async #waitFor(flights: readonly Flight[], patience: Patience): Promise<unknown> {
     const jobs = new Set(flights.map((flight) => flight.job))
+    const progress = () => patience.progress()
     for (const job of jobs) {
       job.waiters += 1
+      job.listeners.add(progress)
     }
     const arrivals = flights.map(async (flight) => {
       await flight.arrived
-      patience.progress()
+      progress()
     })
     try {
       const outcomes = await patience.wait(Promise.allSettled(arrivals))
@@ -204,8 +210,9 @@ export class PlaceholderFile {
     } finally {
       for (const job of jobs) {
         job.waiters -= 1
+        job.listeners.delete(progress)
         if (job.waiters === 0 && !job.ahead) {
-          job.controller.abort(abandoned())
+          job.controller.abort(abandoned('nobody waits for it any more'))
         }
       }
     }
@@ -239,6 +246,7 @@ export class PlaceholderFile {
     const job: Job = {
       controller: new AbortController(),
       waiters: 0,
+      listeners: new Set(),
       ahead: release !== undefined,
       done: Promise.resolve(),
     }
@@ -251,7 +259,7 @@ export class PlaceholderFile {
       this.#flights.set(index, { job, arrived: arrival.promise })
     }
     this.#jobs.add(job)
-    job.done = this.#run(job.controller.signal, run, release, (index) => {
+    job.done = this.#run(job, run, release, (index) => {
       this.#flights.delete(index)
       arrivals.get(index)?.resolve()
       arrivals.delete(index)
@@ -272,12 +280,15 @@ export class PlaceholderFile {
   }
 
   async #run(
-    signal: AbortSignal,
+    job: Job,
     run: Range,
     held: Release | undefined,
     onExtent: (index: number) => void,
   ): Promise<void> {
-    const release = held ?? (await this.#context.slots.acquire(signal))
+    const { slots, clock, limits } = this.#context
+    const { signal } = job.controller
+    const release = held ?? (await slots.acquire(signal, () => callAll(job.listeners)))
+    const sinceMs = clock.monotonicMs()
     try {
       const { sources } = this.#context
       await this.#checkSize()
@@ -293,11 +304,15 @@ export class PlaceholderFile {
           onExtent(next)
         }
         signal.throwIfAborted()
+        // Over a slow line a long request would let others run into their deadlines.
+        if (next < run.end && slots.contended && clock.monotonicMs() - sinceMs > limits.turnMs) {
+          throw abandoned('others wait for their turn')
+        }
       }
     } finally {
       release()
     }
-    if (this.#volatile.size >= this.#context.limits.syncExtents) {
+    if (this.#volatile.size >= limits.syncExtents) {
       await this.sync()
     }
   }
@@ -366,9 +381,15 @@ export class PlaceholderFile {
   }
 }
 
-/** Its readers gave up, or were cancelled; another one may just have joined and tries again. */
-function abandoned(): ModelcacheError {
-  return new ModelcacheError('nobody waits for it any more', { code: ABANDONED, errno: 'EIO' })
+/** Ended by us and not by a failure: who still waits, or just joined, asks again. */
+function abandoned(reason: string): ModelcacheError {
+  return new ModelcacheError(reason, { code: ABANDONED, errno: 'EIO' })
+}
+
+function callAll(listeners: Iterable<() => void>): void {
+  for (const listener of listeners) {
+    listener()
+  }
 }
 
 function indexesOf(range: Range): number[] {

@@ -266,6 +266,18 @@ describe('a peer that fails', () => {
     assert.ok((await follower.onDisk('model', 0, model.length)).equals(model))
   })
 
+  test('by being slow: many reads take turns, and none runs into its deadline', async (t) => {
+    const model = randomBytes(40 * MIB)
+    const { follower, relay } = await pairWith(t, model, {
+      limits: { deadlineMs: 700, jobs: 2, aheadJobs: 1, turnMs: 50 },
+    })
+    relay.behaviour = 'slow'
+    const reads = [0, 8, 16, 24].map((extent) => follower.fill('model', extent * MIB, 8 * MIB))
+    await Promise.all([...reads, follower.fill('model', 36 * MIB, 10)])
+    assert.ok(relay.most <= 2)
+    assert.ok((await follower.onDisk('model', 0, 32 * MIB)).equals(model.subarray(0, 32 * MIB)))
+  })
+
   test('a caller that goes away is let go at once', async (t) => {
     const { follower, relay } = await pairWith(t, randomBytes(2 * MIB))
     relay.behaviour = 'swallow'

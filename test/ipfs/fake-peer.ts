@@ -32,6 +32,9 @@ export interface FakePeer {
   behaviour: Behaviour
   /** `path range` of every request. */
   requests: string[]
+  connections: number
+  /** As a server does whose patience with an idle connection ends. */
+  breakKeptConnections(): void
   blocks: Map<string, Uint8Array>
   files: Map<string, Uint8Array>
   close(): Promise<void>
@@ -56,10 +59,15 @@ export async function fakePeer(t: TestContext, behaviour: Behaviour = 'good'): P
     port,
     behaviour,
     requests: [],
+    connections: 0,
+    breakKeptConnections: () => server.closeIdleConnections(),
     blocks: new Map(),
     files: new Map(),
     close,
   }
+  server.on('connection', () => {
+    peer.connections += 1
+  })
   t.after(close)
   return peer
 }

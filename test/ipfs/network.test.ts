@@ -210,6 +210,31 @@ describe('fetching a block', () => {
     })
   })
 
+  test('keeps its connection for the next request', async (t) => {
+    const peer = await fakePeer(t)
+    const nodes = [1, 2, 3].map((n) => dagPb.encode(dagPb.prepare({ Data: Buffer.from([n]) })))
+    const made = network(t, [peer])
+    for (const bytes of nodes) {
+      const one = blockOf(0x70, bytes)
+      peer.blocks.set(one.toString(), bytes)
+      await made.getBlock(one)
+    }
+    const stored = addFile(peer, randomBytes(300 * KIB), 64 * KIB)
+    await read(made, stored)
+    assert.equal(peer.connections, 1)
+  })
+
+  test('asks again on a new connection when the kept one was closed', async (t) => {
+    const peer = await fakePeer(t)
+    peer.blocks.set(cid.toString(), node)
+    const made = network(t, [peer])
+    const stored = addFile(peer, randomBytes(300 * KIB), 64 * KIB)
+    await read(made, stored)
+    peer.breakKeptConnections()
+    await made.getBlock(cid)
+    assert.equal(peer.connections, 2)
+  })
+
   test('says at once that there is nobody to ask', async (t) => {
     const made = network(t, [])
     await assert.rejects(made.getBlock(cid), { code: 'no-peers' })
