@@ -6,7 +6,8 @@ import { NotFoundError } from 'interface-store'
 import type { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
 import { isErrno, ModelcacheError } from '../base/index.ts'
-import { collectBlock, MAX_BLOCK_BYTES, type NodeStore } from './node-store.ts'
+import { type BlockInput, collectBlock, MAX_BLOCK_BYTES } from './block-file.ts'
+import type { NodeStore } from './node-store.ts'
 import { identityBytes, matchesCid } from './verify.ts'
 
 /** Where the bytes of a digest may lie. */
@@ -75,11 +76,7 @@ export class CacheBlockstore extends BaseBlockstore {
   }
 
   /** Stores a block that came with its CID; bytes that do not match are refused. */
-  override async put(
-    cid: CID,
-    input: Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-    options?: Abortable,
-  ): Promise<CID> {
+  override async put(cid: CID, input: BlockInput, options?: Abortable): Promise<CID> {
     const bytes = await collectBlock(input)
     if (!matchesCid(cid, bytes)) {
       throw new ModelcacheError(`store block ${cid}: its bytes have another hash`, {

@@ -1,19 +1,20 @@
-import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { stat, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { FsBlockstore } from 'blockstore-fs'
 import { NextToLast } from 'blockstore-fs/sharding'
 import { NotFoundError } from 'interface-store'
 import type { CID } from 'multiformats/cid'
+import { forEachConcurrently, fsyncDirectory, isErrno, syncFileSystemOf } from '../base/index.ts'
 import {
-  forEachConcurrently,
-  fsyncDirectory,
-  fsyncFile,
-  isErrno,
-  ModelcacheError,
-  syncFileSystemOf,
-} from '../base/index.ts'
+  type BlockInput,
+  collectBlock,
+  fsyncIfThere,
+  holds,
+  readBlock,
+  readFolder,
+  TEMPORARY,
+  writeBlock,
+} from './block-file.ts'
 import { cidOfNode, matchesCid, verifiableHash } from './verify.ts'
 
 /** A block and its CID, as `putDurable` takes them. */
@@ -22,16 +23,10 @@ export interface NodePair {
   bytes: Uint8Array
 }
 
-/** Bytes of a block, as importers, exporters and Helia produce them. */
-type BlockInput = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 interface Abortable {
   signal?: AbortSignal | undefined
 }
 
-/** No block is larger, whoever sends it: the limit of bitswap and of gateways. */
-export const MAX_BLOCK_BYTES = 2 * 1024 * 1024
-
-const TEMPORARY = '.tmp'
 /** The layout that blockstore-fs has by default: folders named by two characters of the hash. */
 const LAYOUT = new NextToLast()
 /** From so many files on one syncfs is cheaper than an fsync each. */
@@ -214,109 +209,4 @@ function placeOf(root: string, cid: CID): { key: string; path: string } {
   verifiableHash(cid)
   const { dir, file } = LAYOUT.encode(cid)
   return { key: file, path: join(root, dir, file) }
-}
-
-async function writeBlock(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}${TEMPORARY}`
-  const handle = await openInFolder(temporary)
-  try {
-    try {
-      await handle.writeFile(bytes)
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, path)
-  } catch (error) {
-    await unlinkIfThere(temporary)
-    throw error
-  }
-}
-
-async function openInFolder(path: string) {
-  try {
-    return await open(path, 'wx', 0o600)
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) {
-      throw error
-    }
-  }
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  return open(path, 'wx', 0o600)
-}
-
-/** True when the file has exactly these bytes: a power cut can leave others under the name. */
-async function holds(path: string, bytes: Uint8Array): Promise<boolean> {
-  const present = await readBlock(path)
-  return present !== undefined && Buffer.compare(present, bytes) === 0
-}
-
-async function readBlock(path: string): Promise<Uint8Array | undefined> {
-  try {
-    const bytes = await readFile(path, { flag: constants.O_RDONLY | constants.O_NOFOLLOW })
-    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) {
-      return undefined
-    }
-    throw error
-  }
-}
-
-async function readFolder(path: string): Promise<string[]> {
-  try {
-    return await readdir(path)
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
-      return []
-    }
-    throw error
-  }
-}
-
-/** A block that was deleted since needs no durability. */
-async function fsyncIfThere(path: string): Promise<void> {
-  try {
-    await fsyncFile(path)
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) {
-      throw error
-    }
-  }
-}
-
-async function unlinkIfThere(path: string): Promise<void> {
-  try {
-    await unlink(path)
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) {
-      throw error
-    }
-  }
-}
-
-/** One array of a block's bytes; stops reading where there are too many. */
-export async function collectBlock(input: BlockInput): Promise<Uint8Array> {
-  if (input instanceof Uint8Array) {
-    if (input.length > MAX_BLOCK_BYTES) {
-      throw tooLarge(input.length)
-    }
-    return input
-  }
-  const parts: Uint8Array[] = []
-  let length = 0
-  for await (const part of input) {
-    length += part.length
-    if (length > MAX_BLOCK_BYTES) {
-      throw tooLarge(length)
-    }
-    parts.push(part)
-  }
-  return new Uint8Array(Buffer.concat(parts, length))
-}
-
-function tooLarge(length: number): ModelcacheError {
-  return new ModelcacheError(`a block of ${length} bytes or more is too large`, {
-    code: 'block-too-large',
-    errno: 'EFBIG',
-  })
 }
