@@ -66,6 +66,7 @@ class Daemon {
     const drain = new Drain({
       engine,
       commit: (signal) => services.committer.commit(signal),
+      currentRoot: () => services.log.current(),
       finish: (dirty) => this.#finish(services, dirty),
       clock,
       logger,

@@ -1,3 +1,4 @@
+import type { CID } from 'multiformats/cid'
 import {
   type Clock,
   delay,
@@ -20,17 +21,26 @@ const RETRY_MS = 250
 export interface DrainParts {
   engine: Pick<Engine, 'unmount'>
   commit(signal: AbortSignal): Promise<CommitResult>
+  /** The root as it stands when a commit fails. */
+  currentRoot(): { root: CID; tree: CID } | undefined
   /** Ends the daemon; called once, when nothing is to be served any more. */
   finish(dirty: number): void
   clock: Clock
   logger: Logger
 }
 
+/** What a mount ended with. */
+export interface Drained extends Omit<CommitResult, 'root' | 'tree' | 'changed'> {
+  /** Undefined when nothing was ever committed. */
+  root: CID | undefined
+  tree: CID | undefined
+}
+
 /** The end of a mount: commit, unmount, commit what came in between, finish. */
 export class Drain {
   readonly #parts: DrainParts
   #state: MountState = 'starting'
-  #running: Promise<CommitResult> | undefined
+  #running: Promise<Drained> | undefined
 
   constructor(parts: DrainParts) {
     this.#parts = parts
@@ -41,9 +51,7 @@ export class Drain {
   }
 
   serving(): void {
-    if (this.#state === 'starting') {
-      this.#state = 'serving'
-    }
+    this.#state = 'serving'
   }
 
   /**
@@ -51,22 +59,35 @@ export class Drain {
    *
    * @throws ModelcacheError `busy` when something uses the mount: it goes on serving
    */
-  unmount(options: { timeoutMs: number; force: boolean }): Promise<CommitResult> {
+  unmount(options: { timeoutMs: number; force: boolean }): Promise<Drained> {
     return this.#once(options.timeoutMs, () => this.#unmount(options.force))
   }
 
   /** The keeper got a signal, or the mount is gone already. It is not asked whether it may. */
-  fromKeeper(reason: string, unmounted: boolean): void {
+  async fromKeeper(reason: string, unmounted: boolean): Promise<void> {
     const { logger } = this.#parts
     logger.info('draining', { reason, unmounted })
-    this.#once(SIGNAL_TIMEOUT_MS, () =>
-      unmounted ? Promise.resolve() : this.#unmountPatiently(),
-    ).catch((error: unknown) => {
+    try {
+      // A command may be at it, and give up because the mount is busy.
+      await this.#running
+      if (this.#state === 'draining') {
+        return
+      }
+    } catch (error) {
+      logger.info('another drain gave up', { reason: messageOf(error) })
+    }
+    try {
+      await this.#once(SIGNAL_TIMEOUT_MS, async () => {
+        if (!unmounted) {
+          await this.#unmountPatiently()
+        }
+      })
+    } catch (error) {
       logger.error('drain failed', { reason: messageOf(error), error })
-    })
+    }
   }
 
-  #once(timeoutMs: number, unmount: () => Promise<void>): Promise<CommitResult> {
+  #once(timeoutMs: number, unmount: () => Promise<void>): Promise<Drained> {
     this.#running ??= this.#drain(timeoutMs, unmount).catch((error: unknown) => {
       this.#running = undefined
       this.#state = 'serving'
@@ -75,16 +96,30 @@ export class Drain {
     return this.#running
   }
 
-  async #drain(timeoutMs: number, unmount: () => Promise<void>): Promise<CommitResult> {
-    const { clock, commit, finish, logger } = this.#parts
+  async #drain(timeoutMs: number, unmount: () => Promise<void>): Promise<Drained> {
+    const { clock, finish, logger } = this.#parts
     this.#state = 'draining'
     const signal = withDeadline(undefined, timeoutMs, clock)
-    await commit(signal)
+    await this.#commit(signal)
     await unmount()
-    const result = await commit(signal)
-    logger.info('drained', { root: result.root.toString(), dirty: result.dirty })
+    const result = await this.#commit(signal)
+    logger.info('drained', { root: result.root?.toString(), dirty: result.dirty })
     finish(result.dirty)
     return result
+  }
+
+  /** A mount ends also when its disk is full: what has no root is dirty and waits for the next. */
+  async #commit(signal: AbortSignal): Promise<Drained> {
+    const { commit, currentRoot, logger } = this.#parts
+    try {
+      return await commit(signal)
+    } catch (error) {
+      const reason = messageOf(error)
+      logger.error('commit failed', { reason, error })
+      const current = currentRoot()
+      const open = [{ path: '.', reason: `it could not be committed: ${reason}` }]
+      return { root: current?.root, tree: current?.tree, dirty: 1, open, withheld: [] }
+    }
   }
 
   async #unmount(lazy: boolean): Promise<void> {

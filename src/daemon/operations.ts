@@ -4,7 +4,7 @@ import type { Engine, Hello } from '../mount/index.ts'
 import type { CommitResult } from '../writeback/index.ts'
 import type { ControlCall, ControlOperations } from './control-server.ts'
 import type { ControlArgs } from './control-wire.ts'
-import type { Drain } from './drain.ts'
+import type { Drain, Drained } from './drain.ts'
 import type { Services } from './services.ts'
 import { statusOf } from './status.ts'
 import { cidOf } from './tree-cids.ts'
@@ -55,8 +55,8 @@ async function cids(paths: readonly string[], services: Services, signal: AbortS
   return answers
 }
 
-function jsonOf({ root, tree, ...rest }: CommitResult): Record<string, unknown> {
-  return { root: root.toString(), tree: tree.toString(), ...rest }
+function jsonOf({ root, tree, ...rest }: CommitResult | Drained): Record<string, unknown> {
+  return { root: root?.toString() ?? '', tree: tree?.toString() ?? '', ...rest }
 }
 
 function pathsOf({ paths }: ControlArgs): string[] {

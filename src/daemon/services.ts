@@ -15,7 +15,7 @@ import {
 } from '../hydrate/index.ts'
 import { createNetwork, type Network } from '../ipfs/index.ts'
 import type { Engine, Hello, WireName } from '../mount/index.ts'
-import { createShare, ipnsNameOf, type Share } from '../share/index.ts'
+import { createShare, ipnsNameOf, type RootAnswer, type Share } from '../share/index.ts'
 import {
   createNameClassifier,
   type Database,
@@ -26,6 +26,7 @@ import {
 import {
   CommitLog,
   Committer,
+  type LoggedCommit,
   NameRules,
   OrphanCollector,
   publicKeyOf,
@@ -76,77 +77,39 @@ const ADOPT_RETRY_MS = [50, 200, 1000, 5000] as const
 
 /** Opens everything that a mount needs of its store; `closeServices` undoes it. */
 export async function openServices(context: ServiceContext): Promise<Services> {
-  const { clock, config, engine, hello, logger, onFatal, paths } = context
+  const { clock, config, engine, hello, logger, paths } = context
   const database = await openDatabaseSoon(paths, clock)
   const nodes = createNodeStore(paths.nodes)
   await nodes.open()
   const { leaves } = database
   const blockstore = createCacheBlockstore({ nodes, leaves, objectsDir: paths.objects })
-  const network = config.gate.open
-    ? createNetwork({
-        blockstore,
-        peers: await peersOf(paths.sources, config.peers),
-        logger,
-        clock,
-      })
-    : undefined
+  const network = await openNetwork(context, blockstore)
   const sources = createSources(blockstore, network, config.gate)
   const names = new NameRules(database.secrets, createNameClassifier(config.localOnlyPatterns))
   const log = await CommitLog.open(paths.commits)
-  const settler: Settler = new Settler({
-    engine,
-    database,
-    nodes,
-    treeDir: paths.tree,
-    exactStamps: await hasExactStamps(paths.tree),
-    clock,
-    logger,
-    onFatal,
-    onSettled: (id, fresh) => fresh && orphans.settled(id),
-  })
-  const orphans = new OrphanCollector({
-    engine,
-    database,
-    objectsDir: paths.objects,
-    logger,
-    exclusive: (id, fn) => settler.exclusive(id, fn),
-    onFatal,
-  })
-  const queue = new SettleQueue({ settle: (one) => settler.settle(one), names, clock, logger })
+  const shared = { ...context, database, nodes, names }
+  const { settler, orphans, queue } = await createSettling(shared)
   const committer = new Committer({
-    engine,
-    database,
-    nodes,
+    ...shared,
     settler,
     queue,
-    names,
     orphans,
     log,
     getBlock: sources.getBlock,
     key: () => publicKeyOf(paths.key),
     mountpoint: hello.mountpoint,
     everything: !hello.clean || database.recovery !== 'none',
-    clock,
-    logger,
   })
   const hydrator = createHydrator(
     {
-      paths,
-      database,
-      nodes,
+      ...shared,
       sources,
       onComplete: (path, id, file) => complete({ engine, settler, names, clock }, path, id, file),
-      logger,
-      clock,
     },
     { deadlineMs: config.fetchDeadlineMs },
   )
   const share = config.gate.open
-    ? createShare({
-        ...(await shareParts(context, { blockstore, database, log })),
-        logger,
-        clock,
-      })
+    ? await openShare(context, { blockstore, database, log })
     : undefined
   const census = new CensusTaker({ paths, database, names, clock, logger })
   return {
@@ -165,6 +128,37 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     share,
     census,
   }
+}
+
+async function createSettling(
+  parts: ServiceContext & Pick<Services, 'database' | 'nodes' | 'names'>,
+): Promise<Pick<Services, 'settler' | 'orphans' | 'queue'>> {
+  const { paths } = parts
+  const settler: Settler = new Settler({
+    ...parts,
+    treeDir: paths.tree,
+    exactStamps: await hasExactStamps(paths.tree),
+    onFirstObject: (id) => orphans.settled(id),
+  })
+  const orphans = new OrphanCollector({
+    ...parts,
+    objectsDir: paths.objects,
+    exclusive: (id, fn) => settler.exclusive(id, fn),
+  })
+  const queue = new SettleQueue({ ...parts, settle: (request) => settler.settle(request) })
+  return { settler, orphans, queue }
+}
+
+/** None while the gate is closed: there is nothing that could open a socket. */
+async function openNetwork(
+  { clock, config, logger, paths }: ServiceContext,
+  blockstore: CacheBlockstore,
+): Promise<Network | undefined> {
+  if (!config.gate.open) {
+    return undefined
+  }
+  const peers = await peersOf(paths.sources, config.peers)
+  return createNetwork({ blockstore, peers, logger, clock })
 }
 
 /** Ends all work and makes the table durable. What is not settled stays dirty. */
@@ -204,34 +198,39 @@ async function complete(
   }
 }
 
-async function shareParts(
-  { paths }: ServiceContext,
+async function openShare(
+  { clock, logger, paths }: ServiceContext,
   parts: { blockstore: CacheBlockstore; database: Database; log: CommitLog },
-) {
+): Promise<Share> {
   const { blockstore, database, log } = parts
-  return {
-    getBlock: blockstore.getBytes.bind(blockstore),
-    getNode: (cid: Parameters<CacheBlockstore['getBytes']>[0]) => localBlock(blockstore, cid),
-    filesWithLeaf: async (digest: Uint8Array) => {
+  return createShare({
+    getBlock: (cid, signal) => blockstore.getBytes(cid, signal),
+    getNode: (cid) => localBlock(blockstore, cid),
+    filesWithLeaf: async (digest) => {
       const places = await database.leaves.find(digest)
       const rows = await Promise.all(places.map(({ oid }) => database.objects.get(oid)))
       return rows.flatMap((row) => (row === undefined ? [] : [row.cid]))
     },
     roots: () => log.roots(),
-    currentRoot: () => {
-      const current = log.current()
-      return current?.meta === undefined
-        ? undefined
-        : {
-            root: current.root.toString(),
-            tree: current.tree.toString(),
-            meta: current.meta.toString(),
-            sequence: current.sequence,
-            committedAt: current.at.toISOString(),
-          }
-    },
+    currentRoot: () => rootAnswer(log.current()),
     file: paths.share,
     name: ipnsNameOf(await publicKeyOf(paths.key)),
+    logger,
+    clock,
+  })
+}
+
+function rootAnswer(current: LoggedCommit | undefined): RootAnswer | undefined {
+  if (current?.meta === undefined) {
+    return undefined
+  }
+  const { root, tree, meta, sequence, at } = current
+  return {
+    root: root.toString(),
+    tree: tree.toString(),
+    meta: meta.toString(),
+    sequence,
+    committedAt: at.toISOString(),
   }
 }
 

@@ -54,8 +54,12 @@ export class OrphanCollector {
 
   /** The inode has an object for the first time. */
   settled(id: InodeId): void {
-    if (this.#fresh.size < MAX_FRESH) {
-      this.#fresh.add(inodeKey(id))
+    const key = inodeKey(id)
+    if (this.#commits === 0 && this.#gone.delete(key)) {
+      // Its last name went while it was being settled.
+      this.#own(this.#drop(id))
+    } else if (this.#fresh.size < MAX_FRESH) {
+      this.#fresh.add(key)
     }
   }
 

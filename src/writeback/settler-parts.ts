@@ -19,6 +19,6 @@ export interface SettlerParts {
   logger: Logger
   /** The table cannot be trusted any more: the daemon ends, and the next one recovers. */
   onFatal(error: unknown): void
-  /** @param fresh the inode had no object before */
-  onSettled?(id: InodeId, fresh: boolean): void
+  /** The inode got an object, and had none before. */
+  onFirstObject?(id: InodeId): void
 }

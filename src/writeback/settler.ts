@@ -80,7 +80,8 @@ export class Settler {
         if (!sameStamp(lease.stamp, content.stamp)) {
           return { state: 'broken', reason: 'it changed after its last byte came' }
         }
-        return this.#finish(id, lease, content)
+        // It came with a root, so its object is never one that no root has seen.
+        return (await this.#finish(id, lease, content)).outcome
       }),
     )
   }
@@ -246,7 +247,11 @@ export class Settler {
       return this.#keep(id, lease, content)
     }
     this.#hashedBytes += content.stamp.sizeBytes
-    return this.#finish(id, lease, content)
+    const { outcome, isNew } = await this.#finish(id, lease, content)
+    if (isNew) {
+      this.#parts.onFirstObject?.(id)
+    }
+    return outcome
   }
 
   /** Nothing was written: the row is what it was, with the stamp that the engine answers. */
@@ -278,13 +283,13 @@ export class Settler {
     id: InodeId,
     lease: Lease,
     content: LeasedContent | CompletedContent,
-  ): Promise<SettleOutcome> {
+  ): Promise<{ outcome: SettleOutcome; isNew: boolean }> {
     const { database, engine } = this.#parts
     const known = await database.objects.objectOf(id)
     const oid = known ?? (await database.objects.nextOid())
     const { stamp, sequence } = await engine.settled(lease.number, oid)
     if (this.#isDirtySince(id, sequence)) {
-      return { state: 'broken', reason: 'it was opened for writing' }
+      return { outcome: { state: 'broken', reason: 'it was opened for writing' }, isNew: false }
     }
     await database.leaves.put(oid, content.leaves)
     const row: FileRow = { stamp, cid: content.cid, tsizeBytes: content.tsizeBytes, oid }
@@ -297,7 +302,6 @@ export class Settler {
     await database.files.put(id, row)
     this.#suspended.forget(id)
     this.watch.replaced(id, content.stamp)
-    this.#parts.onSettled?.(id, known === undefined)
-    return { state: 'settled', row }
+    return { outcome: { state: 'settled', row }, isNew: known === undefined }
   }
 }
