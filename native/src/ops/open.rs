@@ -1,0 +1,367 @@
+//! open, create, release: the mode of an inode, the dirty log, placeholders.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use fuser::{BackingId, FileHandle as Fh, FopenFlags, ReplyCreate, ReplyEmpty, ReplyOpen};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, Result};
+
+use super::errno;
+use super::hydrate::{when_complete, when_listed, when_truncated};
+use super::names::{Caller, permissions};
+use crate::attr::Stat;
+use crate::core::Core;
+use crate::counters::Counters;
+use crate::extents::Filling;
+use crate::handles::{FileHandle, OpenMode};
+use crate::leases::proc_path;
+use crate::logger::sent;
+use crate::nodes::Stage;
+use crate::protocol::FinalBy;
+use crate::resolve::read_stage_of;
+
+/// A placeholder can become one file or the other while we wait for it; more often is a bug.
+const MAX_ROUNDS: u32 = 4;
+
+/// Who waits for an open file: OPEN, or CREATE with the entry that was counted for it.
+pub enum Opener {
+    Open(ReplyOpen),
+    Create(ReplyCreate, Stat),
+}
+
+impl Opener {
+    fn error(self, core: &Core, failed: Errno) {
+        match self {
+            Self::Open(reply) => reply.error(errno(failed)),
+            Self::Create(reply, stat) => {
+                core.nodes.forget(stat.ino, 1);
+                reply.error(errno(failed));
+            }
+        }
+    }
+
+    fn register(&self, fd: &OwnedFd) -> std::io::Result<BackingId> {
+        match self {
+            Self::Open(reply) => reply.open_backing(fd),
+            Self::Create(reply, _) => reply.open_backing(fd),
+        }
+    }
+
+    /// False if nobody heard the answer: then neither RELEASE nor FORGET will follow.
+    fn answer(self, core: &Core, handle: u64, mode: &OpenMode, flags: FopenFlags) -> bool {
+        match self {
+            Self::Open(reply) => match mode {
+                OpenMode::Cached => sent(|| reply.opened(Fh(handle), flags)),
+                OpenMode::Passthrough(id) => {
+                    sent(|| reply.opened_passthrough(Fh(handle), flags, id))
+                }
+            },
+            Self::Create(reply, stat) => {
+                let (ino, generation) = (stat.ino, core.generation(stat.id()));
+                let (attr, ttl) = core.attr_of(stat);
+                let fh = Fh(handle);
+                let heard = match mode {
+                    OpenMode::Cached => sent(|| reply.created(&ttl, &attr, generation, fh, flags)),
+                    OpenMode::Passthrough(id) => {
+                        sent(|| reply.created_passthrough(&ttl, &attr, generation, fh, flags, id))
+                    }
+                };
+                if !heard {
+                    core.nodes.forget(ino, 1);
+                }
+                heard
+            }
+        }
+    }
+}
+
+/// Opens the file of a node; a placeholder is completed first for a writer, emptied for O_TRUNC.
+pub fn open(core: &Arc<Core>, ino: u64, flags: i32, opener: Opener) {
+    open_round(core, ino, flags, opener, 0);
+}
+
+fn open_round(core: &Arc<Core>, ino: u64, flags: i32, opener: Opener, round: u32) {
+    let stage = match core.stage_of(ino) {
+        Ok(stage) => stage,
+        Err(failed) => return opener.error(core, failed),
+    };
+    let placeholder = matches!(stage, Stage::Placeholder { .. });
+    let again = move |core: &Arc<Core>, opener: Opener, result: Result<()>| match result {
+        Ok(()) => open_round(core, ino, flags, opener, round + 1),
+        Err(failed) => opener.error(core, failed),
+    };
+    if round == MAX_ROUNDS {
+        log::error!("open inode {ino}: it is still a placeholder after {round} attempts");
+        opener.error(core, Errno::IO);
+    } else if placeholder && flags & libc::O_TRUNC != 0 {
+        when_truncated(core, ino, 0, move |core, result| {
+            again(core, opener, result)
+        });
+    } else if placeholder && is_writer(flags) {
+        when_complete(core, ino, move |core, result| again(core, opener, result));
+    } else {
+        match open_now(core, ino, flags, &opener) {
+            Ok(Some(opened)) => opened.answer(core, opener),
+            // Its xattr says what the table did not know.
+            Ok(None) => open_round(core, ino, flags, opener, round + 1),
+            Err(failed) => opener.error(core, failed),
+        }
+    }
+}
+
+fn is_writer(flags: i32) -> bool {
+    flags & libc::O_ACCMODE != libc::O_RDONLY
+}
+
+/// The flags that our own descriptor keeps. O_APPEND: the kernel says where it writes; O_DIRECT:
+/// requests come with any alignment; the rest was dealt with when the name was resolved.
+fn backing_flags(flags: i32) -> OFlags {
+    let kept = libc::O_ACCMODE | libc::O_SYNC | libc::O_DSYNC;
+    OFlags::from_bits_retain((flags & kept) as u32)
+}
+
+struct Opened {
+    number: u64,
+    mode: OpenMode,
+    flags: FopenFlags,
+}
+
+impl Opened {
+    fn answer(self, core: &Core, opener: Opener) {
+        if matches!(self.mode, OpenMode::Passthrough(_)) {
+            Counters::add(&core.counters.passthrough_opens);
+        }
+        if !opener.answer(core, self.number, &self.mode, self.flags) {
+            // Interrupted: the kernel has no such file, and will not release it.
+            core.close(self.number);
+        }
+    }
+}
+
+/// `None`: it is a placeholder after all, and has to be dealt with first.
+fn open_now(core: &Core, ino: u64, flags: i32, opener: &Opener) -> Result<Option<Opened>> {
+    let _namespace = core.namespace.read();
+    let _inode = core.lock_inode(ino);
+    let truncate = flags & libc::O_TRUNC != 0;
+    let writer = is_writer(flags);
+    let stat = core.stat_node(ino)?;
+    if !stat.is_file() {
+        return Err(if stat.is_dir() {
+            Errno::ISDIR
+        } else {
+            Errno::INVAL
+        });
+    }
+    if writer || truncate {
+        if matches!(core.stage_of(ino)?, Stage::Placeholder { .. }) {
+            return Ok(None);
+        }
+        // Also before our own open: it must not wait for a lease of ours.
+        core.make_dirty(&stat)?;
+    }
+    let fd = core.open_node(ino, backing_flags(flags))?;
+    if truncate {
+        let writable = if writer {
+            None
+        } else {
+            Some(core.open_node(ino, OFlags::WRONLY)?)
+        };
+        rustix::fs::ftruncate(writable.as_ref().unwrap_or(&fd), 0)?;
+    }
+    core.opened(fd, &stat, writer, opener)
+}
+
+impl Core {
+    /// Counts an open file. Called under the inode's lock.
+    fn opened(
+        &self,
+        fd: OwnedFd,
+        stat: &Stat,
+        writer: bool,
+        opener: &Opener,
+    ) -> Result<Option<Opened>> {
+        let ino = stat.ino;
+        let (mode, filling) = match self.handles.opened(ino) {
+            Some(opened) => opened,
+            None => match self.first_open(&fd, stat, opener)? {
+                (_, Some(_)) if writer => return Ok(None),
+                first => first,
+            },
+        };
+        self.handles.count(ino, writer, &mode, filling.as_ref());
+        let cached = matches!(mode, OpenMode::Cached);
+        let mut flags = FopenFlags::empty();
+        // Pages that were cached before a passthrough writer are stale: with passthrough in force
+        // only a placeholder, which never had one, keeps them. Never together (EIO).
+        let never_passed = filling.is_some() || !self.passthrough_active.load(Ordering::Acquire);
+        if cached && never_passed {
+            flags |= FopenFlags::FOPEN_KEEP_CACHE;
+        }
+        if !writer {
+            // close() of a reader has no error to tell.
+            flags |= FopenFlags::FOPEN_NOFLUSH;
+        }
+        let number = self.handles.add_file(FileHandle {
+            id: stat.id(),
+            fd: Arc::new(fd),
+            writable: writer,
+            filling,
+        });
+        Ok(Some(Opened {
+            number,
+            mode,
+            flags,
+        }))
+    }
+
+    /// Decides the mode of an inode: a placeholder is cached until its last RELEASE, also when it
+    /// becomes complete meanwhile. The xattr of the open file itself is what counts.
+    fn first_open(
+        &self,
+        fd: &OwnedFd,
+        stat: &Stat,
+        opener: &Opener,
+    ) -> Result<(OpenMode, Option<Arc<Filling>>)> {
+        let stage = read_stage_of(fd)?;
+        if let Stage::Placeholder { record, .. } = stage {
+            if !matches!(self.nodes.stage(stat.ino), Stage::Placeholder { .. }) {
+                let edited = false;
+                self.nodes.set_stage(
+                    stat.ino,
+                    Stage::Placeholder {
+                        record: record.clone(),
+                        edited,
+                    },
+                );
+            }
+            let filling = Filling::new(stat.id(), record.size);
+            return Ok((OpenMode::Cached, Some(Arc::new(filling))));
+        }
+        self.nodes.set_stage(stat.ino, Stage::Complete);
+        if !self.passthrough_active.load(Ordering::Acquire) {
+            return Ok((OpenMode::Cached, None));
+        }
+        // Registered read-only: the kernel opens the path again with the opener's flags.
+        let readable = openat(
+            CWD,
+            proc_path(fd.as_fd()),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        match opener.register(&readable) {
+            Ok(id) => Ok((OpenMode::Passthrough(Arc::new(id)), None)),
+            Err(error) => {
+                log::warn!("inode {}: opened without passthrough: {error}", stat.ino);
+                Ok((OpenMode::Cached, None))
+            }
+        }
+    }
+
+    /// Takes back an open file: RELEASE, or an answer that nobody heard.
+    pub fn close(&self, number: u64) {
+        let Some(handle) = self.handles.take_file(number) else {
+            return;
+        };
+        let (id, writable) = (handle.id, handle.writable);
+        let _namespace = self.namespace.read();
+        let inode = self.lock_inode(id.ino);
+        let stat = if writable {
+            self.stat_fd(&*handle.fd).ok()
+        } else {
+            None
+        };
+        // Closed before anybody is told that the last writer went: a lease is possible then.
+        drop(handle);
+        let last_writer = self.handles.uncount(id.ino, writable);
+        drop(inode);
+        if let Some(stat) = stat
+            && last_writer
+            && stat.nlink > 0
+        {
+            self.mark_parents(&stat);
+            self.tell_final(id, FinalBy::Writer);
+        }
+    }
+}
+
+pub fn release(core: &Arc<Core>, number: u64, reply: ReplyEmpty) {
+    core.close(number);
+    reply.ok();
+}
+
+pub struct Create {
+    pub parent: u64,
+    pub name: OsString,
+    pub mode: u32,
+    pub flags: i32,
+    pub caller: Caller,
+}
+
+pub fn create(core: &Arc<Core>, create: Create, reply: ReplyCreate) {
+    when_listed(core, create.parent, move |core, listed| {
+        if let Err(failed) = listed {
+            return reply.error(errno(failed));
+        }
+        match create_new(core, &create) {
+            Ok((fd, stat)) => {
+                let opener = Opener::Create(reply, stat.clone());
+                let writer = is_writer(create.flags);
+                let inode = core.lock_inode(stat.ino);
+                let opened = core.opened(fd, &stat, writer, &opener);
+                drop(inode);
+                match opened {
+                    Ok(Some(opened)) => opened.answer(core, opener),
+                    Ok(None) => opener.error(core, Errno::IO),
+                    Err(failed) => opener.error(core, failed),
+                }
+            }
+            Err(Errno::EXIST) if create.flags & libc::O_EXCL == 0 => {
+                open_existing(core, &create, reply);
+            }
+            Err(failed) => reply.error(errno(failed)),
+        }
+    });
+}
+
+fn create_new(core: &Core, create: &Create) -> Result<(OwnedFd, Stat)> {
+    let _namespace = core.namespace.read();
+    let dir = core.dir_fd(create.parent)?;
+    let flags = backing_flags(create.flags)
+        | OFlags::CREATE
+        | OFlags::EXCL
+        | OFlags::NOFOLLOW
+        | OFlags::CLOEXEC;
+    let fd = openat(&*dir, &create.name, flags, permissions(create.mode))?;
+    if let Err(failed) = core.hand_over(&dir, &create.name, create.caller, Some(create.mode)) {
+        // It was made a moment ago and nobody was told of it.
+        let _ = rustix::fs::unlinkat(&*dir, &create.name, rustix::fs::AtFlags::empty());
+        return Err(failed);
+    }
+    core.mark(create.parent, false);
+    let stat = core.stat_fd(&fd)?;
+    core.nodes.looked_up(create.parent, &create.name, &stat);
+    core.nodes.set_stage(stat.ino, Stage::Complete);
+    let _inode = core.lock_inode(stat.ino);
+    core.make_fresh(stat.id());
+    Ok((fd, stat))
+}
+
+/// The name came into being since the kernel looked: open(2) without O_EXCL opens it.
+fn open_existing(core: &Arc<Core>, create: &Create, reply: ReplyCreate) {
+    match core.find(create.parent, &create.name) {
+        Ok(Some(stat)) if stat.is_file() => {
+            open(core, stat.ino, create.flags, Opener::Create(reply, stat));
+        }
+        Ok(Some(stat)) => {
+            core.nodes.forget(stat.ino, 1);
+            // ESTALE makes the kernel resolve the path again (fs/namei.c, do_filp_open): it then
+            // follows the link, or refuses the directory.
+            reply.error(errno(Errno::STALE));
+        }
+        Ok(None) => reply.error(errno(Errno::STALE)),
+        Err(failed) => reply.error(errno(failed)),
+    }
+}
