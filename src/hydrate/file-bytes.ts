@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises'
 import type { CID } from 'multiformats/cid'
 import { ModelcacheError, type Range } from '../base/index.ts'
 import { type FileLeaf, fileLeaves } from '../dag/index.ts'
@@ -91,4 +92,17 @@ function malformed(file: CID, at: number): ModelcacheError {
     code: 'malformed-file',
     errno: 'EIO',
   })
+}
+
+/** Writes all of the bytes at the offset; pwrite may write less than it was given. */
+export async function writeAll(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  offset: number,
+): Promise<void> {
+  let done = 0
+  while (done < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done)
+    done += bytesWritten
+  }
 }

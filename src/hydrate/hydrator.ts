@@ -291,10 +291,15 @@ class TreeHydrator implements Hydrator {
     // The first one that comes here lets the file go and tells the owner.
     if (this.#entries.get(key) === entry) {
       this.#entries.delete(key)
-      this.#inBackground(this.#lock.run(key, () => file.close(false)))
-      this.#inBackground(this.#components.onComplete(entry.path, file.id, completed))
+      this.#inBackground(this.#handOver(entry, completed))
     }
     return true
+  }
+
+  /** Our descriptor is for writing: it has to be gone before anybody can take a read lease. */
+  async #handOver({ file, path }: Entry, completed: CompletedFile): Promise<void> {
+    await this.#lock.run(inodeKey(file.id), () => file.close(false))
+    await this.#components.onComplete(path, file.id, completed)
   }
 
   /** Makes durable what came and closes the descriptor; the next read opens it again. */

@@ -16,10 +16,12 @@ import {
   readRecord,
 } from '../tree/index.ts'
 import { assertSize, type CompletedFile, describeFile } from './completed-file.ts'
+import { indexesOf, joined, runsOf } from './extent-runs.ts'
+import { abandoned, type FetchJob, type Flight, newFetchJob, waitForFlights } from './fetch-job.ts'
 import type { FetchSlots, Release } from './fetch-slots.ts'
-import { fileBytes } from './file-bytes.ts'
+import { fileBytes, writeAll } from './file-bytes.ts'
 import type { HydrateLimits } from './limits.ts'
-import { ABANDONED, type Patience } from './patience.ts'
+import type { Patience } from './patience.ts'
 import { ReadAhead } from './read-ahead.ts'
 import type { Sources } from './sources.ts'
 
@@ -32,23 +34,6 @@ export interface HydrateContext {
   logger: Logger
   /** Bytes that were verified and written. */
   onBytes(count: number): void
-}
-
-/** One request for a run of extents. */
-interface Job {
-  readonly controller: AbortController
-  /** Reads that wait for it; a job that nobody waits for is stopped, unless it reads ahead. */
-  waiters: number
-  /** Told when it moves up in the queue, or starts: for those who wait, that is progress. */
-  readonly listeners: Set<() => void>
-  readonly ahead: boolean
-  done: Promise<void>
-}
-
-/** One extent on its way. */
-interface Flight {
-  readonly job: Job
-  readonly arrived: Promise<void>
 }
 
 /**
@@ -64,7 +49,7 @@ export class PlaceholderFile {
   readonly #extents: ExtentMap
   readonly #readAhead: ReadAhead
   readonly #onWhole: () => void
-  readonly #jobs = new Set<Job>()
+  readonly #jobs = new Set<FetchJob>()
   readonly #flights = new Map<number, Flight>()
   /** In the file and readable, but not durable yet: not in the map on disk. */
   readonly #volatile = new Set<number>()
@@ -184,7 +169,7 @@ export class PlaceholderFile {
       if (missing.length === 0) {
         return
       }
-      const error = await this.#waitFor(this.#flightsFor(missing), patience)
+      const error = await waitForFlights(this.#flightsFor(missing), patience)
       if (error !== undefined) {
         this.#throwIfClosing()
         await patience.pauseAfter(error)
@@ -192,35 +177,9 @@ export class PlaceholderFile {
     }
   }
 
-  /** Waits for all; gives the first failure. */
-  async #waitFor(flights: readonly Flight[], patience: Patience): Promise<unknown> {
-    const jobs = new Set(flights.map((flight) => flight.job))
-    const progress = () => patience.progress()
-    for (const job of jobs) {
-      job.waiters += 1
-      job.listeners.add(progress)
-    }
-    const arrivals = flights.map(async (flight) => {
-      await flight.arrived
-      progress()
-    })
-    try {
-      const outcomes = await patience.wait(Promise.allSettled(arrivals))
-      return outcomes.find((outcome) => outcome.status === 'rejected')?.reason
-    } finally {
-      for (const job of jobs) {
-        job.waiters -= 1
-        job.listeners.delete(progress)
-        if (job.waiters === 0 && !job.ahead) {
-          job.controller.abort(abandoned('nobody waits for it any more'))
-        }
-      }
-    }
-  }
-
   /** The flights of these extents: those under way, and new ones. */
   #flightsFor(missing: readonly number[]): Flight[] {
-    for (const run of gaps(missing.filter((index) => !this.#flights.has(index)))) {
+    for (const run of joined(missing.filter((index) => !this.#flights.has(index)))) {
       this.#startJob(run)
     }
     return missing.flatMap((index) => this.#flights.get(index) ?? [])
@@ -230,7 +189,7 @@ export class PlaceholderFile {
     const wanted = indexesOf(range).filter(
       (index) => !this.#has(index) && !this.#flights.has(index),
     )
-    for (const gap of gaps(wanted)) {
+    for (const gap of joined(wanted)) {
       for (const run of runsOf(gap, this.#context.limits.jobExtents)) {
         const release = this.#closing ? undefined : this.#context.slots.tryAcquireAhead()
         if (release === undefined) {
@@ -243,13 +202,7 @@ export class PlaceholderFile {
 
   /** @param release - of a slot that is held already: for read-ahead */
   #startJob(run: Range, release?: Release): void {
-    const job: Job = {
-      controller: new AbortController(),
-      waiters: 0,
-      listeners: new Set(),
-      ahead: release !== undefined,
-      done: Promise.resolve(),
-    }
+    const job = newFetchJob(release !== undefined)
     const arrivals = new Map<number, PromiseWithResolvers<void>>()
     for (const index of indexesOf(run)) {
       const arrival = Promise.withResolvers<void>()
@@ -280,14 +233,14 @@ export class PlaceholderFile {
   }
 
   async #run(
-    job: Job,
+    job: FetchJob,
     run: Range,
     held: Release | undefined,
     onExtent: (index: number) => void,
   ): Promise<void> {
     const { slots, clock, limits } = this.#context
     const { signal } = job.controller
-    const release = held ?? (await slots.acquire(signal, () => callAll(job.listeners)))
+    const release = held ?? (await slots.acquire(signal, () => tell(job.listeners)))
     const sinceMs = clock.monotonicMs()
     try {
       const { sources } = this.#context
@@ -371,7 +324,7 @@ export class PlaceholderFile {
     }
   }
 
-  #logFailure(job: Job, run: Range, error: unknown): void {
+  #logFailure(job: FetchJob, run: Range, error: unknown): void {
     this.#context.logger.debug('a fetch failed', {
       cid: this.record.cid.toString(),
       offset: run.start * EXTENT_BYTES,
@@ -381,47 +334,8 @@ export class PlaceholderFile {
   }
 }
 
-/** Ended by us and not by a failure: who still waits, or just joined, asks again. */
-function abandoned(reason: string): ModelcacheError {
-  return new ModelcacheError(reason, { code: ABANDONED, errno: 'EIO' })
-}
-
-function callAll(listeners: Iterable<() => void>): void {
+function tell(listeners: Iterable<() => void>): void {
   for (const listener of listeners) {
     listener()
-  }
-}
-
-function indexesOf(range: Range): number[] {
-  return Array.from({ length: Math.max(0, range.end - range.start) }, (_, i) => range.start + i)
-}
-
-/** Cuts a range into runs of at most `length`. */
-function* runsOf(range: Range, length: number): Generator<Range> {
-  for (let start = range.start; start < range.end; start += length) {
-    yield { start, end: Math.min(start + length, range.end) }
-  }
-}
-
-/** Joins ascending indexes that follow each other. */
-function gaps(indexes: readonly number[]): Range[] {
-  const runs: Range[] = []
-  for (const index of indexes) {
-    const last = runs.at(-1)
-    if (last?.end === index) {
-      last.end += 1
-    } else {
-      runs.push({ start: index, end: index + 1 })
-    }
-  }
-  return runs
-}
-
-/** pwrite may write less than it was given. */
-async function writeAll(handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
-  let done = 0
-  while (done < bytes.length) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done)
-    done += bytesWritten
   }
 }

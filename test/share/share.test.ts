@@ -6,7 +6,10 @@ import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { CID } from 'multiformats/cid'
 import { decodeCommit, listDirectory } from '../../src/dag/index.ts'
+import { readRecord } from '../../src/tree/index.ts'
+import { followRoot, openFollower } from '../hydrate/follower.ts'
 import { openOrigin, shareOf } from '../hydrate/origin.ts'
+import { waitFor } from '../support/index.ts'
 
 const MIB = 1024 * 1024
 
@@ -251,6 +254,32 @@ describe('the address of a share', () => {
     const origin = await openOrigin(t)
     await writeFile(origin.paths.share, '{"token":')
     await assert.rejects(origin.share.open(), { code: 'bad-share-file', message: /remove it/ })
+  })
+})
+
+describe('a share of a follower', () => {
+  test('serves what it has of a root, and what it gets later', async (t) => {
+    const model = randomBytes(2 * MIB)
+    const origin = await openOrigin(t)
+    await mkdir(join(origin.paths.tree, 'd'))
+    await writeFile(join(origin.paths.tree, 'd', 'model'), model)
+    const { root } = await origin.commit()
+    const follower = await openFollower(t, [(await origin.share.open()).address])
+    await followRoot(follower, root)
+    await follower.list('')
+    const share = shareOf(follower, [root], () => undefined)
+    t.after(() => share.close())
+    const { address } = await share.open()
+    assert.equal((await get(`${address}/ipfs/${root}?format=raw`)).status, 200)
+    const directory = readRecord(follower.at('d'))?.cid ?? assert.fail()
+    assert.equal((await get(`${address}/ipfs/${directory}?format=raw`)).status, 404)
+    await follower.list('d')
+    await waitFor('the directory to be served', async () => {
+      return (await get(`${address}/ipfs/${directory}?format=raw`)).status === 200
+    })
+    const file = readRecord(follower.at('d/model'))?.cid ?? assert.fail()
+    await follower.fill('d/model', 0, 10)
+    assert.equal((await get(`${address}/ipfs/${file}`)).status, 404, 'a placeholder has no leaves')
   })
 })
 
