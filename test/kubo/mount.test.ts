@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { lstatSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { has, modelcacheJson, withMount } from '../support/index.ts'
@@ -17,7 +18,9 @@ describe('a commit of a mount', () => {
     const committed = await mount.commitAll()
     assert.equal(committed.tree, golden.cids[''])
 
-    const paths = Object.keys(golden.cids).filter((path) => path !== '')
+    // A link that is asked for leads to what it names, which may be nothing; the root has them all.
+    const isLink = (path: string) => lstatSync(join(mount.mountpoint, path)).isSymbolicLink()
+    const paths = Object.keys(golden.cids).filter((path) => path !== '' && !isLink(path))
     const asked = paths.map((path) => join(mount.mountpoint, path))
     const options = { env: mount.env, cwd: mount.mountpoint, deadlineMs: DEADLINE_MS }
     const answers = await modelcacheJson<{ path: string; cid: string }[]>(
@@ -25,7 +28,7 @@ describe('a commit of a mount', () => {
       options,
     )
     const found = Object.fromEntries(answers.map(({ cid }, index) => [paths[index], cid]))
-    const { '': _root, ...expected } = golden.cids
+    const expected = Object.fromEntries(paths.map((path) => [path, golden.cids[path]]))
     assert.deepEqual(found, expected)
     await mount.unmount()
   })
