@@ -135,18 +135,18 @@ async function makeEntries(at: string, count: number): Promise<void> {
 
 /**
  * A directory of empty files whose dag-pb block is exactly `sizeBytes` if it is not sharded. A link
- * takes 38 bytes for the CID, 2 for a size of zero, 2 and the name, and 2 for its own head; the
- * node's data 4. Names stay below 70 bytes so that every length is one byte long.
+ * takes 38 bytes for the CID, 3 and the name, 2 for a size of zero, and 3 for its own head, as
+ * long as the name has 128 bytes or more; the node's data takes 4.
  */
 async function makeBlockOf(at: string, sizeBytes: number): Promise<void> {
-  const linkBytes = 44
-  const nameBytes = 20
+  const linkBytes = 46
+  const nameBytes = 200
   const nodeBytes = 4
   const rest = sizeBytes - nodeBytes
   const count = Math.floor(rest / (linkBytes + nameBytes))
   const longer = rest - count * (linkBytes + nameBytes)
   for (let index = 0; index < count; index += 1) {
-    const plain = `entry-${String(index).padStart(nameBytes - 6, '0')}`
+    const plain = `entry-${String(index).padStart(4, '0')}-`.padEnd(nameBytes, 'x')
     // What is left over goes into the names of the first entries, at most 40 bytes each.
     const extra = Math.max(0, Math.min(40, longer - index * 40))
     await writeFile(join(at, plain + '+'.repeat(extra)), '')
