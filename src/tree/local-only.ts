@@ -76,6 +76,18 @@ const SECRET_PATHS: readonly Rule[] = [
 ]
 
 /**
+ * Working folders of clients, matched against the whole path: hf_xet keeps logs, caches of chunks
+ * and half-sent shards in `xet/` of its HF_HOME, some of them in a folder per endpoint.
+ */
+const WORKING_PATHS: readonly Rule[] = [
+  {
+    pattern:
+      /^(.*\/)?xet\/([^/]+\/)?(logs|chunk[-_]cache|shard[-_]cache|shard[-_]session|staging)(\/.*)?$/,
+    reason: 'working folder of hf_xet',
+  },
+]
+
+/**
  * Creates the one table that says which names stay on this machine: they never enter a root, are
  * never announced or served, and dirty nothing.
  *
@@ -115,6 +127,10 @@ function builtInRule(path: string, type: EntryType): Rule | undefined {
     if (names.some((name, index) => applies(rule, name, typeAt(index)))) {
       return { ...rule, secret: true }
     }
+  }
+  const working = WORKING_PATHS.find((rule) => applies(rule, path, type))
+  if (working !== undefined) {
+    return working
   }
   return TRANSIENT.find((rule) => names.some((name, index) => applies(rule, name, typeAt(index))))
 }

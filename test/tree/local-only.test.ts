@@ -43,6 +43,9 @@ describe('names that stay on this machine', () => {
     ['.fuse_hidden0000abc'],
     ['.nfs000000000012'],
     ['socket', 'o'],
+    ['xet/logs/xet_20260102.log'],
+    ['xet/https___cas-ab12/chunk-cache/a/b'],
+    ['huggingface/xet/ab12/staging', 'd'],
   ]
   for (const [path, type = 'f'] of transient) {
     it(`are ${path} (${type})`, () => {
