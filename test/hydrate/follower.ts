@@ -52,7 +52,7 @@ export async function openFollower(
 ): Promise<Follower> {
   const store = options.store ?? (await openStore(t))
   const logger = options.logger ?? silent
-  const fetchLimits = { firstByteMs: 500, stallMs: 500, rateWindowMs: 300, ...options.fetchLimits }
+  const fetchLimits = { firstByteMs: 3_000, stallMs: 3_000, ...options.fetchLimits }
   const network = createNetwork({ blockstore: store.blocks, peers, logger }, fetchLimits)
   const completed: Follower['completed'] = []
   const hydrator = createHydrator(
@@ -64,7 +64,7 @@ export async function openFollower(
         completed.push({ path: path.toString(), id, file })
       },
     },
-    { deadlineMs: 3_000, idleMs: 50, ...options.limits },
+    { deadlineMs: 15_000, idleMs: 50, ...options.limits },
   )
   // Our timers do not keep a process alive; a daemon has its sockets for that.
   const alive = setInterval(() => undefined, 60_000)
