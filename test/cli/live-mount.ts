@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { MountStatus } from '../../src/cli/mount-status.ts'
@@ -56,6 +56,9 @@ export function liveShell(t: TestContext, name = 'm'): LiveShell {
 
   /** Whatever the test left: its mounts lazily, its processes by their pids. */
   async function cleanUp(): Promise<void> {
+    if (!t.passed) {
+      tellLogs(t, base.base)
+    }
     for (const path of mountpointsBelow(base.base).reverse()) {
       await run('umount', ['-l', path], { env: base.env })
     }
@@ -76,6 +79,19 @@ function kill(pid: number): void {
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) {
       throw error
+    }
+  }
+}
+
+/** The last lines of every log: the folder is gone when somebody reads that the test failed. */
+function tellLogs(t: TestContext, folder: string): void {
+  for (const store of readdirSync(folder)) {
+    for (const name of ['keeper.log', 'daemon.log']) {
+      const log = join(folder, store, 'log', name)
+      if (existsSync(log)) {
+        const lines = readFileSync(log, 'utf8').trimEnd().split('\n').slice(-15)
+        t.diagnostic(`${store} ${name}:\n${lines.join('\n')}`)
+      }
     }
   }
 }
