@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { startHub } from '../hub/index.ts'
@@ -66,19 +66,21 @@ test('SIGKILL of the daemon during a load that fetches delays it, and no more', 
   const hub = await startHub(await madeModels())
   t.after(() => hub.close())
   const first = await withMount(t)
-  const online_ = clientEnvironment(join(base, 'home'), first.mountpoint, online(hub))
-  await runProgram(USUAL_SET, 'hub_download.py', ['snapshot', MODELS.big], online_)
+  const downloading = clientEnvironment(join(base, 'home'), first.mountpoint, online(hub))
+  await runProgram(USUAL_SET, 'hub_download.py', ['snapshot', MODELS.big], downloading)
   const { root } = await first.commitAll()
   const { address } = await first.share()
   const second = await withMount(t, { args: ['--from', root, '--peer', address] })
-  const [path] = bigModel(second.mountpoint)
+  const [path = ''] = bigModel(second.mountpoint)
+  // Asking for the size lists the directories: from here on only bytes are missing.
+  statSync(path)
 
   // While the first mount's daemon stands still, the load waits for bytes: that is the moment.
   const peer = (await first.status()).pid
   process.kill(peer, 'SIGSTOP')
   t.after(() => resume(peer))
   const env = clientEnvironment(join(base, 'home'), second.mountpoint)
-  const program = await startProgram(USUAL_SET, 'read_tensors.py', [path ?? ''], env)
+  const program = await startProgram(USUAL_SET, 'read_tensors.py', [path], env)
   await waitFor('the load to wait for bytes', async () => {
     return (await second.status()).hydrate.active > 0
   })
