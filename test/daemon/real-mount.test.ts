@@ -1,6 +1,6 @@
 /** The daemon with the real keeper and a real mount. */
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import {
   chmodSync,
   closeSync,
@@ -144,17 +144,15 @@ test('rename, rewrite in place, chmod, hard link and rm, each as the next root s
   rmSync(at('other'), { recursive: true })
   const fourth = await mount.commitAll()
   assert.equal(objectsOf(mount).length, 1, 'b has a name still')
+  await mount.unmount()
+  const found = await readWithHelia(mount.store, fourth.tree)
+  assert.deepEqual([...found.keys()], ['b'])
+  assert.equal(Buffer.from(found.get('b') ?? '').toString(), 'two')
+
+  await mount.mount()
   rmSync(at('b'))
   await mount.commitAll()
   assert.deepEqual(objectsOf(mount), [])
-  await mount.unmount()
-  assert.deepEqual([...(await readWithHelia(mount.store, third.tree)).keys()].sort(), [
-    'b',
-    'other',
-    'other/a',
-    'other/b',
-  ])
-  assert.ok(fourth.root)
 })
 
 test('a committed file is stored once, and rm and a commit free the disk', async (t) => {
@@ -164,7 +162,7 @@ test('a committed file is stored once, and rm and a commit free the disk', async
   const path = join(mount.mountpoint, 'model.bin')
   const fd = openSync(path, 'w')
   for (let at = 0; at < size; at += 8 * MIB) {
-    writeSync(fd, bytes(8 * MIB, at))
+    writeSync(fd, randomBytes(8 * MIB))
   }
   closeSync(fd)
   await mount.commitAll()
