@@ -1,6 +1,9 @@
-"""Download many repositories one after another; with `delete`, remove every third again.
+"""Download many repositories one after another; with `delete`, an old revision first, removed again.
 
 usage: download_loop.py keep|delete REPO...
+
+Another revision stays, so the library removes links before what they lead to. (A repository whose
+last revision goes is removed by rmtree in no order: on any disk its links dangle for a moment.)
 """
 
 import sys
@@ -8,12 +11,13 @@ import sys
 from huggingface_hub import scan_cache_dir, snapshot_download
 
 mode, *repositories = sys.argv[1:]
-for index, repository in enumerate(repositories):
+for repository in repositories:
+    if mode == "delete":
+        old = snapshot_download(repository, revision="old").rsplit("/", 1)[-1]
     snapshot_download(repository)
-    if mode == "delete" and index % 3 == 2:
+    if mode == "delete":
         cache = scan_cache_dir()
         if cache.warnings:
             raise SystemExit(f"the cache looks corrupted: {cache.warnings}")
-        found = next(repo for repo in cache.repos if repo.repo_id == repository)
-        cache.delete_revisions(*[one.commit_hash for one in found.revisions]).execute()
+        cache.delete_revisions(old).execute()
 print("{}")
