@@ -276,8 +276,18 @@ impl Core {
         }
     }
 
-    pub fn tell_final(&self, id: InodeId, by: FinalBy) {
+    /// The file got this name, by rename or link.
+    pub fn tell_named(&self, id: InodeId, directory: u64, name: &OsStr) {
+        if let Some(path) = self.nodes.path_of(directory, name) {
+            let by = FinalBy::Name;
+            self.link.changed(Item::Final { id, path, by });
+        }
+    }
+
+    /// The last writer of the file went.
+    pub fn tell_written(&self, id: InodeId) {
         if let Some(path) = self.nodes.path(id.ino) {
+            let by = FinalBy::Writer;
             self.link.changed(Item::Final { id, path, by });
         }
     }

@@ -171,6 +171,16 @@ impl Nodes {
         Some(names.join(&b'/'))
     }
 
+    /// The path of one name, which need not be in the table.
+    pub fn path_of(&self, directory: u64, name: &OsStr) -> Option<Vec<u8>> {
+        let mut path = self.path(directory)?;
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name.as_bytes());
+        Some(path)
+    }
+
     /// Whether `name` in `directory` is the only name that is known of the inode.
     pub fn is_last_name(&self, ino: u64, directory: u64, name: &OsStr) -> bool {
         let table = self.table.lock();

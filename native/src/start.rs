@@ -180,12 +180,31 @@ pub fn run() -> Result<i32, StartError> {
     })?;
     let store = Store::open(&config)?;
     let status_socket = status::bind().map_err(|error| failed("run/keeper.sock", error))?;
-    let result = serve(config, store, status_socket);
+    let mark =
+        rustix::io::fcntl_dupfd_cloexec(&store.dir, 3).map_err(|errno| failed("store", errno))?;
+    let unclean = store.unclean;
+    let result = match serve(config, store, status_socket) {
+        Ok(ended) => finish(&ended),
+        Err(error) => {
+            // Nothing was served, so nothing became dirty.
+            if !unclean && let Err(errno) = remove_unclean(&mark) {
+                log::warn!("unclean: {errno}");
+            }
+            Err(error)
+        }
+    };
     status::remove();
     result
 }
 
-fn serve(config: StartConfig, store: Store, socket: UnixListener) -> Result<i32, StartError> {
+/// The end of a mount that was served.
+struct Served {
+    core: Arc<Core>,
+    ended: Ended,
+}
+
+/// An error means that no program ever saw the mount.
+fn serve(config: StartConfig, store: Store, socket: UnixListener) -> Result<Served, StartError> {
     let (notify, notifications) = Notify::new();
     let pool = Pool::start("pool", POOL_THREADS).map_err(|error| failed("threads", error))?;
     let (lifecycle, events) = Lifecycle::new(config.fs_name(), !store.unclean);
@@ -220,10 +239,6 @@ fn serve(config: StartConfig, store: Store, socket: UnixListener) -> Result<i32,
             log::error!("{}", failure.message);
         }
         join_within(watched, SESSION_GRACE);
-        // Nothing was served, so nothing became dirty.
-        if !store.unclean && core.dirty.ids().is_empty() {
-            remove_unclean(&core.store).map_err(|errno| failed("unclean", errno))?;
-        }
         return Err(error);
     }
     let serving = Serving {
@@ -235,7 +250,7 @@ fn serve(config: StartConfig, store: Store, socket: UnixListener) -> Result<i32,
     let ended = serving.run();
     join_within(watched, SESSION_GRACE);
     join_within(child, SESSION_GRACE);
-    finish(&core, &ended)
+    Ok(Served { core, ended })
 }
 
 fn spawn(
@@ -416,9 +431,10 @@ fn join_within(thread: std::thread::JoinHandle<()>, grace: Duration) {
 
 /// Nothing dirty: the next mount compares no stamps. What the dirty log still names is local-only
 /// and has no row (the daemon deleted it before `done`).
-fn finish(core: &Core, ended: &Ended) -> Result<i32, StartError> {
+fn finish(served: &Served) -> Result<i32, StartError> {
+    let core = &served.core;
     core.leases.drop_all();
-    match ended.dirty {
+    match served.ended.dirty {
         Some(0) => {
             core.dirty_log
                 .clear()
@@ -427,6 +443,7 @@ fn finish(core: &Core, ended: &Ended) -> Result<i32, StartError> {
             Ok(0)
         }
         Some(_) => Ok(3),
+        // No daemon said so: the next mount looks at everything.
         None if core.dirty.ids().is_empty() => Ok(0),
         None => Ok(3),
     }

@@ -15,7 +15,6 @@ use super::{errno, hydrate::when_listed};
 use crate::attr::Stat;
 use crate::core::Core;
 use crate::leases::proc_path;
-use crate::protocol::FinalBy;
 use crate::resolve::open_beneath;
 
 /// Who asks: what is made belongs to them.
@@ -174,7 +173,7 @@ fn link_now(core: &Core, ino: u64, parent: u64, name: &OsStr) -> Result<Stat> {
     let stat = core.find(parent, name)?.ok_or(Errno::NOENT)?;
     core.renew_stamp(&before, &stat);
     if stat.is_file() {
-        core.tell_final(stat.id(), FinalBy::Name);
+        core.tell_named(stat.id(), parent, name);
     }
     Ok(stat)
 }
@@ -403,17 +402,17 @@ fn rename_locked(
     core.nodes.moved(source.ino, old, new);
     core.mark(rename.parent, false);
     core.mark(rename.new_parent, false);
-    core.renamed(to, &rename.new_name, &source);
+    core.renamed(to, new, &source);
     if exchange && let Some(target) = target {
         core.nodes.moved(target.ino, new, old);
-        core.renamed(from, &rename.name, &target);
+        core.renamed(from, old, &target);
     }
     Ok(())
 }
 
 impl Core {
     /// What a rename does to the inode itself: a new ctime, and perhaps a final name.
-    fn renamed(&self, dir: &OwnedFd, name: &OsStr, before: &Stat) {
+    fn renamed(&self, dir: &OwnedFd, (parent, name): (u64, &OsStr), before: &Stat) {
         if before.is_dir() {
             self.mark(before.ino, false);
         }
@@ -421,7 +420,7 @@ impl Core {
             if let Ok(after) = self.stat_at(dir, name) {
                 self.renew_stamp(before, &after);
             }
-            self.tell_final(before.id(), FinalBy::Name);
+            self.tell_named(before.id(), parent, name);
         }
     }
 }

@@ -20,7 +20,6 @@ use crate::handles::{FileHandle, OpenMode};
 use crate::leases::proc_path;
 use crate::logger::sent;
 use crate::nodes::Stage;
-use crate::protocol::FinalBy;
 use crate::resolve::read_stage_of;
 
 /// A placeholder can become one file or the other while we wait for it; more often is a bug.
@@ -282,7 +281,7 @@ impl Core {
             && stat.nlink > 0
         {
             self.mark_parents(&stat);
-            self.tell_final(id, FinalBy::Writer);
+            self.tell_written(id);
         }
     }
 }
