@@ -75,14 +75,8 @@ function fromLack(check: string, detail: string, lack: Lack | undefined): Findin
 
 async function helper({ env }: Context): Promise<Finding> {
   const program = await findProgram('fusermount3', env)
-  if (program !== undefined) {
-    return ok('helper', program)
-  }
-  return fromLack(
-    'helper',
-    'not needed: root mounts without fusermount3',
-    await lackOfPrivilege(env),
-  )
+  const detail = program ?? 'not needed: root mounts without fusermount3'
+  return fromLack('helper', detail, await lackOfPrivilege(env))
 }
 
 async function passthrough(): Promise<Finding> {

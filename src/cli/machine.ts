@@ -13,7 +13,7 @@ export interface Lack {
   readonly remedy: string
 }
 
-/** Whether /dev/fuse is there; not whether this user may open it: the helper does that for him. */
+/** Whether /dev/fuse is there; whether this user may open it is another question. */
 export async function lackOfFuse(): Promise<Lack | undefined> {
   try {
     if ((await stat(FUSE_DEVICE)).isCharacterDevice()) {
@@ -31,15 +31,33 @@ export async function lackOfFuse(): Promise<Lack | undefined> {
   }
 }
 
-/** Root opens the device itself; anybody else needs the set-uid helper. */
+/**
+ * Root mounts by itself. Anybody else needs the set-uid helper, which opens the device with the
+ * rights of its caller: udev gives them to everybody, a bare container may not.
+ */
 export async function lackOfPrivilege(env: Environment): Promise<Lack | undefined> {
-  if (process.geteuid?.() === 0 || (await findProgram('fusermount3', env)) !== undefined) {
+  if (process.geteuid?.() === 0) {
     return undefined
   }
-  return {
-    code: 'permission',
-    message: 'fusermount3 is missing, and only root mounts without it',
-    remedy: 'install it with `sudo apt-get install fuse3`',
+  if ((await findProgram('fusermount3', env)) === undefined) {
+    return {
+      code: 'permission',
+      message: 'fusermount3 is missing, and only root mounts without it',
+      remedy: 'install it with `sudo apt-get install fuse3`',
+    }
+  }
+  try {
+    await access(FUSE_DEVICE, constants.R_OK | constants.W_OK)
+    return undefined
+  } catch (error) {
+    if (!isErrno(error, 'EACCES', 'EPERM')) {
+      throw error
+    }
+    return {
+      code: 'permission',
+      message: `${FUSE_DEVICE} is closed to this user`,
+      remedy: `open it with \`sudo chmod 666 ${FUSE_DEVICE}\`, as udev does, or mount as root`,
+    }
   }
 }
 

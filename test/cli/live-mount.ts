@@ -56,7 +56,8 @@ export function liveShell(t: TestContext, name = 'm'): LiveShell {
 
   /** Whatever the test left: its mounts lazily, its processes by their pids. */
   async function cleanUp(): Promise<void> {
-    if (!t.passed) {
+    // Node 22 has it and its types do not: https://nodejs.org/docs/latest-v22.x/api/test.html
+    if ('passed' in t && t.passed === false) {
       tellLogs(t, base.base)
     }
     for (const path of mountpointsBelow(base.base).reverse()) {
