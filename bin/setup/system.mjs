@@ -119,7 +119,14 @@ function aptInstallSaying(what, packages) {
 
 async function aptInstall(packages) {
   const env = { DEBIAN_FRONTEND: 'noninteractive' }
-  const args = ['install', '-y', '-qq', '-o=Dpkg::Use-Pty=0', '--no-install-recommends', ...packages]
+  const args = [
+    'install',
+    '-y',
+    '-qq',
+    '-o=Dpkg::Use-Pty=0',
+    '--no-install-recommends',
+    ...packages,
+  ]
   if (await run('apt-get', args, env)) {
     return true
   }
