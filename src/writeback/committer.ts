@@ -211,6 +211,10 @@ export class Committer {
     for (const [id, row] of rows) {
       await database.directories.put(id, row)
     }
+    for (const id of plan.excluded) {
+      await database.directories.delete(id)
+      orphans.forgetDirectory(id)
+    }
     if (this.#everything) {
       await this.#forgetOtherDirectories(rows)
     }

@@ -47,6 +47,11 @@ export interface OpenName {
 export interface TreePlan {
   directories: PlannedDirectory[]
   /**
+   * Listed directories that are in no root, by their own name or one above. What is known of them
+   * is not true any more, should they get a final name later.
+   */
+  excluded: InodeId[]
+  /**
    * Paths that exist on disk, and not in the root, though nobody removed them: `open` until they
    * are settled, `withheld` for good.
    */

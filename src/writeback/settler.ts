@@ -228,14 +228,18 @@ export class Settler {
     signal: AbortSignal,
   ): Promise<SettleOutcome> {
     const { path, id, listed } = request
+    const row = await this.#parts.database.files.get(id)
     if (listed !== undefined && !sameStamp(lease.stamp, listed)) {
-      return { state: 'broken', reason: 'it changed after the listing' }
+      // Settled by another job between listing and lease: our link has moved the ctime.
+      const same = row !== undefined && sameStamp(row.stamp, lease.stamp)
+      if (!same || !this.watch.describes(id, row.stamp, listed)) {
+        return { state: 'broken', reason: 'it changed after the listing' }
+      }
     }
     const withheld = this.#withheld.reasonFor(id, path, lease.stamp)
     if (withheld !== undefined) {
       return { state: 'withheld', reason: withheld }
     }
-    const row = await this.#parts.database.files.get(id)
     const known = [row, this.#suspended.get(id)].filter((one) => one !== undefined)
     const content = await hashLeased(this.#parts, path, id, lease, known, signal)
     if ('reason' in content) {

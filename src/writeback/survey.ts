@@ -40,6 +40,7 @@ export async function surveyTree(
 ): Promise<TreePlan> {
   const plan: TreePlan = {
     directories: [],
+    excluded: [],
     absent: new Map(),
     open: [],
     withheld: [],
@@ -48,7 +49,9 @@ export async function surveyTree(
   const listings = new Map<string, ListedDirectory>()
   for (const listing of snapshot.directories) {
     const path = includedPath(parts.names, listings, listing)
-    if (path !== undefined) {
+    if (path === undefined) {
+      plan.excluded.push(listing.id)
+    } else {
       listings.set(path, listing)
     }
   }

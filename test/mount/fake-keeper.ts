@@ -183,14 +183,17 @@ export class FakeKeeper {
     this.#touch(path)
   }
 
-  rename(from: string, to: string): void {
+  /** @param below the directories beneath count as changed too, which a real keeper does not say */
+  rename(from: string, to: string, below = true): void {
     const replaced = existsSync(this.#at(to)) ? this.#lstat(to) : undefined
     this.#attribute(from, () => renameSync(this.#at(from), this.#at(to)), to)
     if (replaced !== undefined) {
       this.#gone(replaced)
     }
-    if (this.#lstat(to).isDirectory()) {
+    if (this.#lstat(to).isDirectory() && below) {
       this.markAll(to)
+    } else if (this.#lstat(to).isDirectory()) {
+      this.#open.add(to)
     }
     this.#touch(from)
     this.#touch(to)

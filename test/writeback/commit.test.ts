@@ -226,6 +226,26 @@ test('a rename keeps the CID and hashes nothing', async (t) => {
   assert.deepEqual([...found.keys()].sort(), ['two/', 'two/renamed'])
 })
 
+test('what was changed under a local-only name is seen when it gets a final one', async (t) => {
+  const mount = await fakeMount(t)
+  const { keeper } = mount
+  keeper.mkdir('data/sub')
+  keeper.write('data/sub/file', 'one')
+  await mount.commit()
+  keeper.rename('data', 'data.tmp')
+  await mount.commit()
+  keeper.write('data.tmp/sub/file', 'two')
+  keeper.mkdir('data.tmp/more')
+  keeper.write('data.tmp/more/file', 'three')
+  await mount.commit()
+  keeper.rename('data.tmp', 'data', false)
+  const last = await mount.commit()
+  assert.equal(last.dirty, 0)
+  const found = await drainAndRead(mount, last.tree)
+  assert.equal(found.get('data/sub/file'), 'two')
+  assert.equal(found.get('data/more/file'), 'three')
+})
+
 test('a handle that wrote nothing costs no hashing', async (t) => {
   const mount = await fakeMount(t)
   const { keeper } = mount
