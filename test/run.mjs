@@ -3,7 +3,7 @@
 // `--long` runs the same tests with larger numbers. Folders of test/ name the ones to run; without
 // any, all run, after the checks of the sources and the keeper's own tests.
 
-import { mkdtempSync } from 'node:fs'
+import { chmodSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { temporaryPlace, testEnvironment } from './run/environment.mjs'
@@ -18,6 +18,8 @@ const { values, positionals } = parseArgs({
 // Everything that tests make lies below this, so that what they leave behind can be told from
 // what others do on this machine.
 const place = mkdtempSync(join(temporaryPlace(), 'modelcache-run-'))
+// Tests that become an ordinary user must be able to pass through it.
+chmodSync(place, 0o711)
 const env = testEnvironment(process.env, place, values.long)
 const options = { env, place, long: values.long, folders: positionals }
 

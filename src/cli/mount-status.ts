@@ -5,7 +5,7 @@ import { askKeeper, type KeeperFacts } from './keeper-socket.ts'
 import type { OwnMount } from './mount-table.ts'
 import { isStale } from './stale-mount.ts'
 
-/** `status --json`, one object a mount, as docs/operations.md lists the fields. */
+/** `status --json`, one object a mount; docs/configuration.md lists the fields. */
 export interface MountStatus {
   readonly mountpoint: string
   readonly store: string

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { chmodSync, chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { type Finished, nodePath, run, tempDir } from '../support/index.ts'
-import { MAIN } from './command.ts'
+import { type Finished, nodePath, repositoryRoot, run, tempDir } from '../support/index.ts'
 
 /** Debian's and everybody's `nobody`. */
 const NOBODY = 65_534
 
 /**
  * Runs lines of sh as an ordinary user, in a mount namespace of their own: its mounts end with it.
+ * The clone and its Node may lie where that user cannot go, so they are shown to him elsewhere.
  *
  * @param deviceMode - of /dev/fuse, as this user sees it
  */
@@ -22,9 +22,15 @@ async function asNobody(t: TestContext, deviceMode: string, lines: string): Prom
   const script = `set -e
     mknod -m ${deviceMode} "$0/fuse" c 10 229
     mount --make-rprivate / && mount --bind "$0/fuse" /dev/fuse
+    mkdir "$0/repo" && mount --bind ${JSON.stringify(repositoryRoot)} "$0/repo"
+    touch "$0/node" && mount --bind ${JSON.stringify(nodePath())} "$0/node"
     cd "$0/home"
     exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups sh -c "$1"`
-  const env = { PATH: process.env.PATH ?? '', HOME: home, M: `${nodePath()} ${MAIN}` }
+  const env = {
+    PATH: process.env.PATH ?? '',
+    HOME: home,
+    M: `${base}/node ${base}/repo/src/cli/main.ts`,
+  }
   return run('unshare', ['-m', 'sh', '-c', script, base, lines], { env, cwd: base })
 }
 
