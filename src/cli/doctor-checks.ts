@@ -1,12 +1,12 @@
 import { readFile, stat, statfs } from 'node:fs/promises'
 import { release } from 'node:os'
 import { dirname } from 'node:path'
-import { isErrno, messageOf, statfsType } from '../base/index.ts'
+import { isErrno, messageOf, statfsType, withDeadline } from '../base/index.ts'
 import { defaultStore, LOW_SPACE_BYTES, mountpointOption, realPlace } from '../config/index.ts'
 import type { Context } from './context.ts'
 import { findProgram, type Lack, lackOfFuse, lackOfKeeper, lackOfPrivilege } from './machine.ts'
-import { ownMounts, readMountTable } from './mount-table.ts'
-import { isStale } from './stale-mount.ts'
+import { type OwnMount, ownMounts, readMountTable } from './mount-table.ts'
+import { pulseOf } from './stale-mount.ts'
 import { hasUserXattrs } from './store-place.ts'
 import { sizeText } from './terminal.ts'
 
@@ -24,6 +24,9 @@ const PASSTHROUGH_KERNEL = [6, 9] as const
 
 /** linux/capability.h: the bit of CAP_SYS_ADMIN. */
 const CAP_SYS_ADMIN = 21n
+
+/** All mounts are asked at once; `doctor` as a whole answers within 5 s. */
+const MOUNTS_DEADLINE_MS = 4_000
 
 /** Looks at everything; a check that fails to look says so as its own finding. */
 export async function findAll(
@@ -149,17 +152,27 @@ async function nearestExisting(path: string): Promise<string> {
 
 async function mountFindings(context: Context): Promise<Finding[]> {
   const mounts = ownMounts(await readMountTable())
-  const findings: Finding[] = []
-  for (const mount of mounts) {
-    findings.push(
-      (await isStale(mount, context.signal))
-        ? warn(
-            'mounts',
-            `${mount.mountpoint} is stale: its keeper is dead`,
-            `\`modelcache mount ${mount.mountpoint} --store ${mount.store}\` repairs it`,
-          )
-        : ok('mounts', `${mount.mountpoint} is served from ${mount.store}`),
-    )
+  const deadline = withDeadline(context.signal, MOUNTS_DEADLINE_MS)
+  const findings = await Promise.all(mounts.map((mount) => mountFinding(mount, deadline)))
+  return findings.length === 0 ? [ok('mounts', 'none')] : findings
+}
+
+async function mountFinding(mount: OwnMount, signal: AbortSignal): Promise<Finding> {
+  const { mountpoint, store } = mount
+  switch (await pulseOf(mount, signal)) {
+    case 'alive':
+      return ok('mounts', `${mountpoint} is served from ${store}`)
+    case 'dead':
+      return warn(
+        'mounts',
+        `${mountpoint} is stale: its keeper is dead`,
+        `\`modelcache mount ${mountpoint} --store ${store}\` repairs it`,
+      )
+    case 'silent':
+      return warn(
+        'mounts',
+        `${mountpoint} does not answer`,
+        `${store}/log/keeper.log says more; \`modelcache unmount --force ${mountpoint}\` ends it`,
+      )
   }
-  return mounts.length === 0 ? [ok('mounts', 'none')] : findings
 }

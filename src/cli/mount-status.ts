@@ -3,7 +3,7 @@ import type { Context } from './context.ts'
 import { callDaemon, isDaemonAway } from './daemon-call.ts'
 import { askKeeper, type KeeperFacts } from './keeper-socket.ts'
 import type { OwnMount } from './mount-table.ts'
-import { isStale } from './stale-mount.ts'
+import { pulseOf } from './stale-mount.ts'
 
 /** `status --json`, one object a mount; docs/configuration.md lists the fields. */
 export interface MountStatus {
@@ -59,10 +59,11 @@ export async function statusOf(
   context: Pick<Context, 'signal'>,
 ): Promise<MountStatus> {
   const { signal } = context
-  const keeper = await askKeeper(mount.store, signal)
+  const pulse = await pulseOf(mount, signal)
+  const keeper = pulse === 'alive' ? await askKeeper(mount.store, signal) : undefined
   if (keeper === undefined) {
-    const stale = await isStale(mount, signal)
-    return bareStatus(mount, undefined, stale ? 'stale' : 'unknown', 'its keeper does not answer')
+    const state = pulse === 'dead' ? 'stale' : 'unknown'
+    return bareStatus(mount, undefined, state, 'its keeper does not answer')
   }
   try {
     const status = await callDaemon(

@@ -2,7 +2,8 @@ import { mkdir, readdir, readlink, rmdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { isErrno, ModelcacheError } from '../base/index.ts'
 import { realPlace, shown, usageError } from '../config/index.ts'
-import { mountedOn, type OwnMount, ownMount, readMountTable } from './mount-table.ts'
+import { findMountOn } from './locate.ts'
+import type { OwnMount } from './mount-table.ts'
 import { isStale, unmountLazily } from './stale-mount.ts'
 
 /** A directory that can be mounted on. */
@@ -30,12 +31,11 @@ export async function lookAtMountpoint(
   tell: (line: string) => void,
   signal: AbortSignal,
 ): Promise<MountpointState> {
-  const real = await realMountpoint(path)
-  const entry = mountedOn(await readMountTable(), real)
-  if (entry === undefined) {
-    return { kind: 'free', path: real }
+  const found = await findMountOn(path)
+  if (found?.entry === undefined) {
+    return { kind: 'free', path: await realMountpoint(path) }
   }
-  const own = ownMount(entry)
+  const { entry, mount: own, path: real } = found
   if (own === undefined) {
     throw new ModelcacheError(
       `mountpoint ${shown(path)}: a file system of type ${entry.type} is mounted there already; ` +

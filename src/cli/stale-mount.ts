@@ -1,35 +1,64 @@
 import { spawn } from 'node:child_process'
-import { stat } from 'node:fs/promises'
-import { isErrno, ModelcacheError, withDeadline } from '../base/index.ts'
+import { ModelcacheError, withDeadline } from '../base/index.ts'
 import { STATUS_DEADLINE_MS } from '../config/index.ts'
 import { askKeeper } from './keeper-socket.ts'
 import type { OwnMount } from './mount-table.ts'
 
-/**
- * Whether a mount's keeper is dead. The kernel says so: ENOTCONN, or ECONNABORTED on what was in
- * flight. A keeper that listens is alive, however slow it is.
- */
-export async function isStale(mount: OwnMount, signal?: AbortSignal): Promise<boolean> {
-  if ((await askKeeper(mount.store, signal))?.mountpoint === mount.mountpoint) {
-    return false
-  }
-  const deadline = withDeadline(signal, STATUS_DEADLINE_MS)
-  const { promise: late, resolve: giveUp } = Promise.withResolvers<false>()
-  // A mount that does not answer at all is not dead: somebody may have stopped its keeper.
-  deadline.addEventListener('abort', () => giveUp(false), { once: true })
-  return Promise.race([isDisconnected(mount.mountpoint), late])
-}
+/** How a mount answers: `silent` is neither dead nor alive, such as one whose keeper is stopped. */
+export type MountPulse = 'alive' | 'dead' | 'silent'
 
-async function isDisconnected(mountpoint: string): Promise<boolean> {
+/**
+ * Whether a mount's keeper lives. A keeper that listens is alive, however slow it is. Of one that
+ * does not, the kernel knows: ENOTCONN, or ECONNABORTED for what was in flight.
+ */
+export async function pulseOf(mount: OwnMount, signal?: AbortSignal): Promise<MountPulse> {
   try {
-    await stat(mountpoint)
-    return false
+    const keeper = await askKeeper(mount.store, signal)
+    if (keeper?.mountpoint === mount.mountpoint) {
+      return 'alive'
+    }
   } catch (error) {
-    if (isErrno(error, 'ENOTCONN', 'ECONNABORTED')) {
-      return true
+    if (error instanceof ModelcacheError && error.code === 'keeper-silent') {
+      return 'silent'
     }
     throw error
   }
+  const answer = await statAside(mount.mountpoint, withDeadline(signal, STATUS_DEADLINE_MS))
+  return answer === 'ENOTCONN' || answer === 'ECONNABORTED' ? 'dead' : 'silent'
+}
+
+/** Whether a mount is dead, so that taking it away loses nothing. */
+export async function isStale(mount: OwnMount, signal?: AbortSignal): Promise<boolean> {
+  return (await pulseOf(mount, signal)) === 'dead'
+}
+
+const STAT_SCRIPT = `
+  require('node:fs').stat(process.argv[1], (error) => {
+    process.stdout.write(error ? error.code : 'ok')
+  })`
+
+/**
+ * stat(2) in a process of its own: where nobody answers, the call never returns, and a thread of
+ * ours that waits in it would keep us from ending. A process can be killed there.
+ *
+ * @returns `ok`, the error's name, or an empty string if there was no answer in time
+ */
+function statAside(path: string, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['-e', STAT_SCRIPT, path], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      cwd: '/',
+      env: {},
+      signal,
+      killSignal: 'SIGKILL',
+    })
+    let text = ''
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk
+    })
+    child.on('error', () => resolve(''))
+    child.on('close', () => resolve(text))
+  })
 }
 
 /**

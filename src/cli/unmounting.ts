@@ -7,7 +7,7 @@ import { callDaemon, isDaemonAway } from './daemon-call.ts'
 import { holderLines } from './holders.ts'
 import { askKeeper } from './keeper-socket.ts'
 import { mountedOn, type OwnMount, readMountTable } from './mount-table.ts'
-import { isStale, unmountLazily } from './stale-mount.ts'
+import { type MountPulse, pulseOf, unmountLazily } from './stale-mount.ts'
 import { isAlive, waitUntil } from './wait.ts'
 
 export interface UnmountOptions {
@@ -28,9 +28,10 @@ export async function unmountMount(
   options: UnmountOptions,
   context: Pick<Context, 'signal'>,
 ): Promise<Unmounted> {
-  const keeper = await askKeeper(mount.store, context.signal)
+  const pulse = await pulseOf(mount, context.signal)
+  const keeper = pulse === 'alive' ? await askKeeper(mount.store, context.signal) : undefined
   if (keeper === undefined) {
-    return unmountDead(mount, options, context.signal)
+    return unmountDead(mount, pulse, options, context.signal)
   }
   try {
     const answer = commitAnswer(
@@ -70,10 +71,11 @@ async function endWithoutDaemon(
 
 async function unmountDead(
   mount: OwnMount,
+  pulse: MountPulse,
   options: UnmountOptions,
   signal: AbortSignal,
 ): Promise<Unmounted> {
-  if (!options.force && !(await isStale(mount, signal))) {
+  if (!options.force && pulse !== 'dead') {
     throw new ModelcacheError(
       `unmount ${mount.mountpoint}: its keeper does not answer, and the mount is not dead; ` +
         `--force takes it away, ${mount.store}/log/keeper.log says more`,

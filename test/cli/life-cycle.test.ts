@@ -139,6 +139,28 @@ describe('a dead keeper', () => {
   })
 })
 
+describe('a keeper that does not answer', () => {
+  it('is reported, not waited for without end, and taken away by --force', async (t) => {
+    const live = liveShell(t)
+    await live.mount()
+    const { keeperPid } = await live.status()
+    process.kill(keeperPid, 'SIGSTOP')
+    try {
+      const status = await live.run(['status', 'm'])
+      assert.match(status.stdout, /state +unknown .*; its keeper does not answer/)
+      assert.match((await live.run(['doctor'])).stdout, /warn +mounts +.*\/m does not answer/)
+      const polite = await live.run(['unmount', 'm'])
+      assert.match(polite.stderr, /its keeper does not answer, and the mount is not dead; --force/)
+      assert.equal(polite.code, 1)
+      assert.equal((await live.run(['unmount', 'm', '--force'])).code, 3)
+      assert.deepEqual(mountpointsBelow(live.base), [])
+    } finally {
+      process.kill(keeperPid, 'SIGCONT')
+    }
+    await waitFor('the keeper to end with its mount', () => !isAlive(keeperPid))
+  })
+})
+
 describe('a busy mount', () => {
   /** A process that stands in the mount. */
   async function stander(t: TestContext, live: LiveShell) {
