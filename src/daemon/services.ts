@@ -104,7 +104,8 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     {
       ...shared,
       sources,
-      onComplete: (path, id, file) => complete({ engine, settler, names, clock }, path, id, file),
+      onComplete: (path, id, file) =>
+        complete({ engine, settler, queue, names, clock }, path, id, file),
     },
     { deadlineMs: config.fetchDeadlineMs },
   )
@@ -178,12 +179,12 @@ export async function closeServices(services: Services): Promise<void> {
 
 /** A placeholder has all its bytes: programs and the table learn of it. */
 async function complete(
-  parts: { engine: Engine; settler: Settler; names: NameRules; clock: Clock },
+  parts: Pick<Services, 'settler' | 'queue' | 'names'> & Pick<ServiceContext, 'engine' | 'clock'>,
   path: WireName,
   id: InodeId,
   file: CompletedFile,
 ): Promise<void> {
-  const { clock, engine, names, settler } = parts
+  const { clock, engine, names, queue, settler } = parts
   engine.notifyComplete(id)
   if (typeof path !== 'string' || names.reason(path, 'f') !== undefined) {
     return
@@ -196,6 +197,7 @@ async function complete(
     }
     await delay(retryMs, undefined, clock)
   }
+  queue.hint(path, id, 'writer')
 }
 
 async function openShare(

@@ -1,4 +1,10 @@
-import type { Database, EntryType, InodeId, NameClassifier } from '../tree/index.ts'
+import {
+  type Database,
+  type EntryType,
+  type InodeId,
+  inodeKey,
+  type NameClassifier,
+} from '../tree/index.ts'
 
 /** Why a name is in no root. */
 export interface LeftOut {
@@ -13,6 +19,8 @@ export interface LeftOut {
 export class NameRules {
   readonly #secrets: Database['secrets']
   readonly #classify: NameClassifier
+  /** Those whose mark may still be on its way into the table. */
+  readonly #recent = new Set<string>()
 
   constructor(secrets: Database['secrets'], classify: NameClassifier) {
     this.#secrets = secrets
@@ -25,15 +33,18 @@ export class NameRules {
     return found.localOnly ? { reason: found.reason, secret: found.secret } : undefined
   }
 
-  /** Remembers, durably, that the inode has the name of a secret. */
+  /** Remembers, durably, that the inode has the name of a secret. Known at once to `isSecret`. */
   async rememberSecret(id: InodeId): Promise<void> {
+    const key = inodeKey(id)
+    this.#recent.add(key)
     if (!(await this.#secrets.has(id))) {
       await this.#secrets.add(id)
     }
+    this.#recent.delete(key)
   }
 
   /** True when the inode once had the name of a secret. */
-  isSecret(id: InodeId): Promise<boolean> {
-    return this.#secrets.has(id)
+  async isSecret(id: InodeId): Promise<boolean> {
+    return this.#recent.has(inodeKey(id)) || (await this.#secrets.has(id))
   }
 }

@@ -46,6 +46,7 @@ export async function surveyTree(
     withheld: [],
     lostNames: false,
   }
+  await rememberSecrets(parts.names, snapshot)
   const listings = new Map<string, ListedDirectory>()
   for (const listing of snapshot.directories) {
     const path = includedPath(parts.names, listings, listing)
@@ -66,6 +67,19 @@ export async function surveyTree(
     }
   }
   return plan
+}
+
+/** Before anything else: another name of the same inode may stand in an earlier directory. */
+async function rememberSecrets(names: NameRules, { directories }: Snapshot): Promise<void> {
+  for (const { path: directory, entries } of directories) {
+    for (const { name, type, id } of entries) {
+      if (type === 'f' && typeof directory === 'string' && typeof name === 'string') {
+        if (names.reason(childPath(directory, name), type)?.secret) {
+          await names.rememberSecret(id)
+        }
+      }
+    }
+  }
 }
 
 /** The path of a directory that belongs into the root, or undefined. Parents come first. */
@@ -106,18 +120,14 @@ class DirectorySurvey {
   }
 
   async #take(entry: ListedEntry): Promise<void> {
-    const { name, type, id } = entry
+    const { name, type } = entry
     const path = childPath(this.#path, printableName(name))
     if (typeof name !== 'string') {
       this.#plan.absent.set(path, 'withheld')
       return
     }
-    const leftOut = this.#parts.names.reason(path, type)
-    if (leftOut !== undefined) {
+    if (this.#parts.names.reason(path, type) !== undefined) {
       this.#plan.absent.set(path, 'withheld')
-      if (leftOut.secret && type === 'f') {
-        await this.#parts.names.rememberSecret(id)
-      }
       return
     }
     switch (type) {

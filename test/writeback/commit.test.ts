@@ -120,6 +120,26 @@ test('names that are local-only are in no root and make no new one', async (t) =
   )
 })
 
+test('a second name of a secret that is still open is withheld, wherever it stands', async (t) => {
+  const mount = await fakeMount(t)
+  const { keeper } = mount
+  keeper.mkdir('a')
+  keeper.mkdir('.ssh')
+  const writer = keeper.openWriter('token')
+  writer.write('abc')
+  keeper.link('token', 'a/first')
+  keeper.write('.ssh/any', 'key')
+  keeper.link('.ssh/any', 'a/second')
+  writer.close()
+  const { withheld, tree } = await mount.commit()
+  assert.deepEqual(
+    withheld.map(({ path }) => path),
+    ['a/first', 'a/second'],
+  )
+  const found = await drainAndRead(mount, tree)
+  assert.deepEqual([...found.keys()], ['a/'])
+})
+
 test('a secret sticks to its inode also after its name is gone and the daemon started again', async (t) => {
   const mount = await fakeMount(t)
   mount.keeper.write('token', 'abc')
