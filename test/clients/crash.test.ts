@@ -10,9 +10,25 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { has, type Mount, readTree, treeDifferences, withMount } from '../support/index.ts'
+import { controlClient } from '../../src/daemon/index.ts'
+import {
+  has,
+  type Mount,
+  readTree,
+  repositoryRoot,
+  scrubbedEnvironment,
+  start,
+  type TreeEntry,
+  tempDir,
+  treeDifferences,
+  waitFor,
+  withMount,
+} from '../support/index.ts'
+import { openOfflineRoots } from './offline-roots.ts'
 
 const MIB = 1024 * 1024
+const WRITER = join(repositoryRoot, 'test/clients/python/closed_files.py')
+const REPORT = /^(begin|done) (\S+)(?: ([0-9a-f]{64}))?$/gm
 
 /** The first state: a model as clients leave it. Nothing here is ever fsynced. */
 function writeModel(root: string): void {
@@ -85,3 +101,51 @@ test('SIGKILL during a commit leaves a store that commits the same tree', async 
   await committing
   assert.equal((await crashed.commitAll()).tree, tree)
 })
+
+test('SIGKILL at any moment: what was closed before is there, and is committed after', async (t) => {
+  if (!has(t, 'fuse', 'python')) return
+  const home = join(tempDir(t), 'home')
+  const mount = await withMount(t)
+  const expected = new Map<string, string | undefined>()
+  const rounds = process.env.MODELCACHE_TEST_LONG === '1' ? 40 : 4
+  for (let round = 0; round < rounds; round += 1) {
+    const writer = start('python3', [WRITER, mount.mountpoint, String(round)], {
+      env: scrubbedEnvironment(home),
+    })
+    const control = controlClient(mount.store)
+    for (let step = 0; step < 40 + 17 * round; step += 1) {
+      await waitFor('files to be closed', () => writer.output().split('done').length > step)
+      // Files are settled and committed meanwhile, so that some are clean when they are changed.
+      if (step % 9 === round % 9) await control.call('commit', {})
+    }
+    await mount.crash()
+    await writer.kill()
+    for (const [, word, name = '', digest] of writer.output().matchAll(REPORT)) {
+      // A file that was begun and not closed may be old, new or partly written.
+      expected.set(name, word === 'done' ? digest : undefined)
+    }
+    await mount.mount()
+    assertClosedFiles(round, expected, await readTree(mount.mountpoint))
+  }
+  const { tree } = await mount.commitAll()
+  const found = await readTree(mount.mountpoint)
+  await mount.unmount()
+  const offline = await openOfflineRoots(mount.store)
+  t.after(() => offline.close())
+  const names = new Map((await offline.walk(tree)).map(({ path, cid }) => [path, cid]))
+  for (const { path, sha256 } of found.filter(({ path }) => !path.endsWith('.tmp'))) {
+    const { sha256: committed } = await offline.digestsOf(names.get(path) ?? '')
+    assert.equal(committed, sha256, `${path} in the root after the crashes`)
+  }
+})
+
+function assertClosedFiles(
+  round: number,
+  expected: Map<string, string | undefined>,
+  found: TreeEntry[],
+): void {
+  const digests = new Map(found.map(({ path, sha256 }) => [path, sha256]))
+  for (const [name, digest] of expected) {
+    if (digest !== undefined) assert.equal(digests.get(name), digest, `round ${round}: ${name}`)
+  }
+}

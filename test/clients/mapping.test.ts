@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { controlClient } from '../../src/daemon/index.ts'
 import {
   has,
   modelcache,
@@ -13,8 +14,10 @@ import {
   waitFor,
   withMount,
 } from '../support/index.ts'
+import { openOfflineRoots } from './offline-roots.ts'
 
 const PROGRAM = join(repositoryRoot, 'test/clients/python/store_through_mapping.py')
+const RACE = join(repositoryRoot, 'test/clients/python/map_race.py')
 const SIZE_BYTES = 4 * 1024 * 1024
 
 test('a store through a mapping after close never leaves a clean file with other bytes', async (t) => {
@@ -76,6 +79,33 @@ test('a mapping made after the file was settled makes it dirty again', async (t)
     assert.equal(readFileSync(path)[0], round * 10)
   }
   assert.equal(cids.size, 3, 'each round stored other bytes, so each has another CID')
+})
+
+test('stores through mappings race with commits, and the last commit has the last bytes', async (t) => {
+  if (!has(t, 'fuse', 'python')) return
+  const base = tempDir(t)
+  const mount = await withMount(t)
+  const rounds = process.env.MODELCACHE_TEST_LONG === '1' ? '60000' : '3000'
+  const racer = start('python3', [RACE, mount.mountpoint, '6', rounds], {
+    env: scrubbedEnvironment(join(base, 'home')),
+  })
+  let ended = false
+  const finished = racer.finished.finally(() => {
+    ended = true
+  })
+  const control = controlClient(mount.store)
+  while (!ended) await control.call('commit', {})
+  const { code, stdout, stderr } = await finished
+  assert.equal(code, 0, stderr)
+  const left = JSON.parse(stdout) as Record<string, string>
+  const { tree } = await mount.commitAll()
+  await mount.unmount()
+  const offline = await openOfflineRoots(mount.store)
+  t.after(() => offline.close())
+  for (const { path, cid } of await offline.walk(tree)) {
+    assert.equal((await offline.digestsOf(cid)).sha256, left[path], `${path} in the last root`)
+  }
+  assert.equal((await offline.walk(tree)).length, 6)
 })
 
 function digest(bytes: Buffer): string {

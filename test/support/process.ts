@@ -1,5 +1,5 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 
 /** How a process ended and what it wrote. */
@@ -106,7 +106,16 @@ export async function runOk(
   return result
 }
 
-/** Whether a process of that pid exists (a zombie, which has ended, does not count). */
+/**
+ * Whether a process of that pid runs, or still holds something: a zombie has ended, but its
+ * descriptors go only with its last thread.
+ */
 export function isAlive(pid: number): boolean {
-  return existsSync(`/proc/${pid}/exe`) && existsSync(`/proc/${pid}/root`)
+  try {
+    const [, state] = /^\d+ \(.*\) (\w)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
+    return state !== 'Z' || readdirSync(`/proc/${pid}/task`).length > 1
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
+    throw error
+  }
 }
