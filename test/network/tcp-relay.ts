@@ -15,10 +15,13 @@ export type Behaviour =
 export interface TcpRelay {
   /** The share's address, with the relay's port. */
   readonly address: string
+  readonly behaviour: Behaviour
   /** Bytes that went to the mount. */
   readonly passedBytes: number
   /** Connections that the mount tried to make while they were cut or stalled. */
   readonly disturbed: number
+  /** Connections that the share did not take. */
+  readonly refused: number
   /** Pieces that were passed on with a wrong bit. */
   readonly lies: number
   behave(behaviour: Behaviour): void
@@ -40,6 +43,7 @@ export async function tcpRelay(t: TestContext, address: string): Promise<TcpRela
 class Relay implements TcpRelay {
   passedBytes = 0
   disturbed = 0
+  refused = 0
   lies = 0
   readonly #target: URL
   readonly #server = createServer({ allowHalfOpen: true }, (client) => this.#accept(client))
@@ -55,6 +59,10 @@ class Relay implements TcpRelay {
   get address(): string {
     const { port } = this.#server.address() as AddressInfo
     return `http://127.0.0.1:${port}${this.#target.pathname}`
+  }
+
+  get behaviour(): Behaviour {
+    return this.#behaviour
   }
 
   listen(): Promise<void> {
@@ -90,6 +98,9 @@ class Relay implements TcpRelay {
     }
     const { hostname, port } = this.#target
     const share = connect({ host: hostname, port: Number(port), allowHalfOpen: true })
+    share.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') this.refused += 1
+    })
     this.#pump(client, share, (bytes) => bytes)
     this.#pump(share, client, (bytes) => this.#answer(bytes))
     if (this.#behaviour === 'stall') {

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict'
+import {
+  appendFile,
+  chmod,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { has, waitFor } from '../support/index.ts'
+import { content, MIB } from './content.ts'
+import { relayedPair } from './pair.ts'
+
+const DEADLINE_MS = 2_000
+const SIZE_BYTES = 24 * MIB
+const MODEL = content(SIZE_BYTES, 'the model')
+
+async function fill(directory: string): Promise<void> {
+  for (const name of ['model.bin', 'second.bin']) await writeFile(join(directory, name), MODEL)
+  await writeFile(join(directory, 'small.json'), '{"small": true}\n')
+  for (const name of ['far', 'other']) {
+    await mkdir(join(directory, name))
+    await writeFile(join(directory, name, 'inside'), `${name}\n`)
+  }
+}
+
+/** Reads a range; the caller compares. */
+async function readRange(file: FileHandle, start: number, sizeBytes: number): Promise<Buffer> {
+  const bytes = Buffer.alloc(sizeBytes)
+  const { bytesRead } = await file.read(bytes, 0, sizeBytes, start)
+  return bytes.subarray(0, bytesRead)
+}
+
+function isRight(start: number, bytes: Buffer): boolean {
+  return bytes.equals(MODEL.subarray(start, start + bytes.length))
+}
+
+/** Nothing that a program does may depend on how far the fetch has come. */
+async function writesGoOn(mountpoint: string, name: string): Promise<void> {
+  const at = (path: string) => join(mountpoint, path)
+  await mkdir(at(name))
+  await writeFile(at(`${name}/new`), 'written while the peer is gone\n')
+  await appendFile(at(`${name}/new`), 'and appended\n')
+  await rename(at(`${name}/new`), at(`${name}/renamed`))
+  await appendFile(at('small.json'), `${name}\n`)
+  await chmod(at('second.bin'), 0o600)
+  assert.equal(
+    await readFile(at(`${name}/renamed`), 'utf8'),
+    'written while the peer is gone\nand appended\n',
+  )
+}
+
+for (const trouble of ['cut', 'stall', 'lie'] as const) {
+  test(`a peer that fails in the middle (${trouble}): what is here goes on`, async (t) => {
+    if (!has(t, 'fuse')) return
+    const { second, relay } = await relayedPair(t, fill, DEADLINE_MS)
+    const at = (path: string) => join(second.mountpoint, path)
+    await readFile(at('small.json'))
+    const model = await open(at('model.bin'))
+    t.after(() => model.close())
+    assert.ok(isRight(0, await readRange(model, 0, MIB)))
+    const far = 20 * MIB
+
+    relay.behave(trouble)
+    await t.test('reads of what is missing fail with EIO', async () => {
+      await assert.rejects(readRange(model, far, MIB), { code: 'EIO' })
+      if (trouble === 'lie') assert.ok(relay.lies > 0)
+      assert.ok((await second.status()).hydrate.errors > 0)
+    })
+    await t.test('so do appends to a file that would have to be fetched', async () => {
+      await assert.rejects(appendFile(at('second.bin'), 'x'), { code: 'EIO' })
+      await assert.rejects(truncate(at('second.bin'), far), { code: 'EIO' })
+      assert.equal((await stat(at('second.bin'))).size, SIZE_BYTES)
+    })
+    if (trouble !== 'lie') {
+      await t.test('and the listing of a directory that was never seen', async () => {
+        await assert.rejects(readdir(at('far')), { code: 'EIO' })
+        await assert.rejects(writeFile(at('far/new'), 'x'), { code: 'EIO' })
+        assert.ok((await stat(at('far'))).isDirectory())
+      })
+    }
+    await t.test('reads of what is present, and all writes, go on', async () => {
+      assert.ok(isRight(0, await readRange(model, 0, MIB)))
+      await writesGoOn(second.mountpoint, `while-${trouble}`)
+      const { dirty, open } = await second.commitAll()
+      assert.deepEqual([dirty, open], [0, []])
+    })
+
+    const waiting = readRange(model, far, MIB)
+    relay.behave('pass')
+    await t.test('a read that waits when the peer comes back gets its bytes', async () => {
+      assert.ok(isRight(far, await waiting))
+    })
+    await t.test('and everything works again', async () => {
+      assert.ok((await readFile(at('model.bin'))).equals(MODEL))
+      await appendFile(at('second.bin'), 'the end')
+      assert.ok(
+        Buffer.concat([MODEL, Buffer.from('the end')]).equals(await readFile(at('second.bin'))),
+      )
+      assert.equal(await readFile(at('far/inside'), 'utf8'), 'far\n')
+      await writeFile(at('far/new'), 'x')
+      assert.equal((await second.commitAll()).dirty, 0)
+    })
+  })
+}
+
+for (const trouble of ['cut', 'stall', 'lie'] as const) {
+  test(`a read goes on after a moment of trouble (${trouble})`, async (t) => {
+    if (!has(t, 'fuse')) return
+    const { second, relay } = await relayedPair(t, fill, 30_000)
+    relay.behaveAfter(3 * MIB, trouble)
+    const reading = readFile(join(second.mountpoint, 'model.bin'))
+    await waitFor('the moment of trouble', () => relay.behaviour === trouble)
+    if (trouble === 'cut') await waitFor('another try', () => relay.disturbed > 0)
+    if (trouble === 'lie') await waitFor('a lie', () => relay.lies > 0)
+    relay.behave('pass')
+    assert.ok((await reading).equals(MODEL))
+    assert.equal((await second.status()).hydrate.errors, 0)
+  })
+}

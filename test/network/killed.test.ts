@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { has, waitFor } from '../support/index.ts'
+import { content, MIB } from './content.ts'
+import { relayedPair } from './pair.ts'
+
+const MODEL = content(24 * MIB, 'the model')
+const DEADLINE_MS = 30_000
+
+async function fill(directory: string): Promise<void> {
+  await writeFile(join(directory, 'model.bin'), MODEL)
+  await mkdir(join(directory, 'folder'))
+  await writeFile(join(directory, 'folder', 'inside'), 'inside\n')
+}
+
+/** A pair, and a read of the second mount that got some of its bytes and waits for the rest. */
+async function stalledRead(t: TestContext) {
+  const pair = await relayedPair(t, fill, DEADLINE_MS)
+  const { second, relay } = pair
+  relay.behaveAfter(5 * MIB, 'stall')
+  const reading = readFile(join(second.mountpoint, 'model.bin'))
+  const ended = { value: false }
+  reading.then(
+    () => {
+      ended.value = true
+    },
+    () => {
+      ended.value = true
+    },
+  )
+  await waitFor('the read to wait', () => relay.behaviour === 'stall')
+  return { ...pair, reading, ended }
+}
+
+test('the serving daemon is killed in the middle of a read: the read completes', async (t) => {
+  if (!has(t, 'fuse')) return
+  const { first, second, relay, reading, ended } = await stalledRead(t)
+  await first.killDaemon()
+  assert.equal(ended.value, false)
+  relay.behave('pass')
+  assert.ok((await reading).equals(MODEL))
+  const { hydrate } = await second.status()
+  assert.equal(hydrate.errors, 0)
+})
+
+test('the serving machine goes and comes back: so does the read', async (t) => {
+  if (!has(t, 'fuse')) return
+  const { first, relay, reading, ended } = await stalledRead(t)
+  await first.crash()
+  relay.behave('pass')
+  await waitFor('a try while nobody listens', () => relay.refused > 0)
+  assert.equal(ended.value, false)
+  await first.mount([])
+  assert.ok((await reading).equals(MODEL))
+})
+
+test('the fetching daemon is killed in the middle of a read: the read completes', async (t) => {
+  if (!has(t, 'fuse')) return
+  const { second, relay, reading, ended } = await stalledRead(t)
+  const listing = readdir(join(second.mountpoint, 'folder'))
+  await second.killDaemon()
+  assert.equal(ended.value, false)
+  relay.behave('pass')
+  assert.ok((await reading).equals(MODEL))
+  assert.deepEqual(await listing, ['inside'])
+  assert.equal(await readFile(join(second.mountpoint, 'folder/inside'), 'utf8'), 'inside\n')
+  assert.equal((await second.status()).restarts, 1)
+})
+
+test('keeper and daemon are killed in the middle of a read: later reads are right', async (t) => {
+  if (!has(t, 'fuse')) return
+  const { second, relay, reading, committed } = await stalledRead(t)
+  const failed = assert.rejects(reading)
+  await second.crash()
+  await failed
+  relay.behave('pass')
+  await second.mount([])
+  assert.ok((await readFile(join(second.mountpoint, 'model.bin'))).equals(MODEL))
+  assert.deepEqual(await readdir(join(second.mountpoint, 'folder')), ['inside'])
+  const again = await second.commitAll()
+  assert.deepEqual([again.root, again.tree], [committed.root, committed.tree])
+})
