@@ -1,6 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises'
 import type { CID } from 'multiformats/cid'
-import { type Clock, type Logger, ModelcacheError, withDeadline } from '../base/index.ts'
+import { type Clock, type Logger, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
 import type { GetBlock } from '../dag/index.ts'
 import { type OpenedRoot, openRoot, parseRoot } from '../hydrate/index.ts'
 import {
@@ -48,11 +48,28 @@ export async function adoptRoot(from: string, parts: AdoptionParts): Promise<Ino
       { code: 'store-in-use', exitCode: 1 },
     )
   }
-  const signal = withDeadline(undefined, parts.deadlineMs, parts.clock)
-  const root = await openRoot(cid, parts.getBlock, { signal, clock: parts.clock })
+  const root = await openInTime(cid, parts)
   await parts.flush()
   await adopt(cid, root, parts)
   return id
+}
+
+async function openInTime(cid: CID, parts: AdoptionParts): Promise<OpenedRoot> {
+  const { clock, deadlineMs, getBlock } = parts
+  const signal = withDeadline(undefined, deadlineMs, clock)
+  try {
+    return await openRoot(cid, getBlock, { signal, clock })
+  } catch (cause) {
+    if (!signal.aborted) {
+      throw cause
+    }
+    throw new ModelcacheError(`root ${cid}: it cannot be found: ${messageOf(signal.reason)}`, {
+      code: 'root-not-found',
+      errno: 'EIO',
+      exitCode: 1,
+      cause,
+    })
+  }
 }
 
 /** The record comes first: a log line without it would turn the empty tree into the next root. */

@@ -1,6 +1,6 @@
 import type { Change, EngineHandlers } from '../mount/index.ts'
 import type { Services } from './services.ts'
-import { cidOf } from './tree-cids.ts'
+import { cidOfSubject } from './tree-cids.ts'
 
 /** The answers to the engine, and where its news go. */
 export function createHandlers(
@@ -29,10 +29,11 @@ export function createHandlers(
     }
   }
   return {
-    list: (path, id) => hydrator.list(path, id),
-    fill: (path, id, offset, lengthBytes) => hydrator.fill(path, id, offset, lengthBytes),
+    list: ({ path, id, at }) => hydrator.list(path, id, { at }),
+    fill: ({ path, id, at }, offset, lengthBytes) =>
+      hydrator.fill(path, id, offset, lengthBytes, { at }),
     detach: (id) => hydrator.detach(id),
-    cid: (path, id) => cidOf(path, services, id),
+    cid: (subject) => cidOfSubject(subject, services),
     changed: (changes, sequence) => {
       for (const change of changes) {
         take(change, sequence)

@@ -186,7 +186,8 @@ async function complete(
 ): Promise<void> {
   const { clock, engine, names, queue, settler } = parts
   engine.notifyComplete(id)
-  if (typeof path !== 'string' || names.reason(path, 'f') !== undefined) {
+  // Without a path it was unlinked meanwhile: nobody needs a row of it.
+  if (typeof path !== 'string' || path === '' || names.reason(path, 'f') !== undefined) {
     return
   }
   for (const retryMs of ADOPT_RETRY_MS) {

@@ -1,13 +1,14 @@
-import { lstat, readlink } from 'node:fs/promises'
+import { type BigIntStats, constants } from 'node:fs'
+import { lstat, open, readlink, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { isErrno, ModelcacheError } from '../base/index.ts'
 import { symlinkNode } from '../dag/index.ts'
-import { printableName, type WireName } from '../mount/index.ts'
+import { printableName, type Subject } from '../mount/index.ts'
 import {
   type Database,
-  type InodeId,
   inodeIdOf,
+  type PlaceholderRecord,
   readRecord,
   type StorePaths,
   sameInode,
@@ -25,43 +26,78 @@ export interface TreeCidParts {
 /**
  * The UnixFS CID of a name in the tree, as it is now.
  *
- * @param id when given, the name must still be that inode's
  * @throws ModelcacheError `dirty` (errno ENODATA, exit code 4) for what is not settled, ENOENT
  *   for what is not there
  */
-export async function cidOf(path: WireName, parts: TreeCidParts, id?: InodeId): Promise<CID> {
+export async function cidOf(path: string, parts: TreeCidParts): Promise<CID> {
+  const place = join(parts.paths.tree, path)
+  const stats = await statOf(lstat, place, path)
+  return stats.isSymbolicLink() ? linkCid(place) : cidAt(place, path, stats, parts)
+}
+
+/**
+ * The same for the inode that the engine asks about, whatever its name is by now.
+ *
+ * @throws as `cidOf`
+ */
+export async function cidOfSubject({ path, id, at }: Subject, parts: TreeCidParts): Promise<CID> {
   if (typeof path !== 'string') {
     throw dirty(printableName(path), 'UnixFS cannot carry its name')
   }
-  const place = join(parts.paths.tree, path)
-  const stats = await statOf(place, path)
-  if (id !== undefined && !sameInode(id, inodeIdOf(stats))) {
+  const named = join(parts.paths.tree, path)
+  const place = at ?? named
+  // By a descriptor the path is a link of /proc, which is followed to the inode and no further.
+  const stats = await statOf(at === undefined ? lstat : stat, place, path)
+  if (!sameInode(id, inodeIdOf(stats))) {
     throw missing(path)
   }
-  if (stats.isSymbolicLink()) {
-    return symlinkNode(await readlink(place)).cid
-  }
-  const record = stats.isFile() || stats.isDirectory() ? readRecord(place) : undefined
+  return stats.isSymbolicLink() ? linkCid(named) : cidAt(place, path, stats, parts)
+}
+
+async function linkCid(place: string): Promise<CID> {
+  return symlinkNode(await readlink(place)).cid
+}
+
+async function cidAt(
+  place: string,
+  path: string,
+  stats: BigIntStats,
+  parts: TreeCidParts,
+): Promise<CID> {
+  const record = stats.isFile() || stats.isDirectory() ? await recordAt(place) : undefined
   if (record !== undefined) {
     return record.cid
   }
+  const id = inodeIdOf(stats)
   if (stats.isDirectory()) {
-    const { cid, open } = await parts.committer.directoryCid(path, inodeIdOf(stats))
+    const { cid, open } = await parts.committer.directoryCid(path, id)
     if (cid === undefined || open !== undefined) {
       throw dirty(path, open === undefined ? 'it is in no root' : `${open.path}: ${open.reason}`)
     }
     return cid
   }
-  const row = await parts.database.files.get(inodeIdOf(stats))
+  const row = await parts.database.files.get(id)
   if (row === undefined || !sameStamp(row.stamp, stampOf(stats))) {
     throw dirty(path, 'it is not settled')
   }
   return row.cid
 }
 
-async function statOf(place: string, path: string) {
+/** Attributes are read of a descriptor: a link of /proc itself has none. */
+async function recordAt(place: string): Promise<PlaceholderRecord | undefined> {
+  const handle = await open(place, constants.O_RDONLY)
   try {
-    return await lstat(place, { bigint: true })
+    return readRecord(handle.fd)
+  } finally {
+    await handle.close()
+  }
+}
+
+type Stat = (path: string, options: { bigint: true }) => Promise<BigIntStats>
+
+async function statOf(look: Stat, place: string, path: string): Promise<BigIntStats> {
+  try {
+    return await look(place, { bigint: true })
   } catch (error) {
     throw isErrno(error, 'ENOENT', 'ENOTDIR') ? missing(path) : error
   }

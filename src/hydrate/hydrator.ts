@@ -68,7 +68,7 @@ export interface Hydrator {
 }
 
 export interface HydrateStats {
-  /** Requests under way. */
+  /** Requests to peers and listings of directories under way. */
   active: number
   /** Bytes that were verified and written since the start. */
   bytes: number
@@ -193,7 +193,7 @@ class TreeHydrator implements Hydrator {
   }
 
   stats(): HydrateStats {
-    return { active: this.#slots.used, bytes: this.#bytes, errors: this.#errors }
+    return { active: this.#slots.used + this.#lists.size, bytes: this.#bytes, errors: this.#errors }
   }
 
   async close(): Promise<void> {

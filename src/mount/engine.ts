@@ -75,18 +75,25 @@ export interface EngineStats {
   dirty: InodeId[]
 }
 
+/** The file or directory that a question is about. */
+export interface Subject {
+  /** Empty for the root of the tree, and for what has no name any more. */
+  path: WireName
+  id: InodeId
+  /**
+   * Where this process can open the very inode, whatever happens to its names; as long as the
+   * question is not answered. Undefined where the engine has no descriptor of it.
+   */
+  at: string | undefined
+}
+
 /** Questions and news from the engine. Changes are delivered synchronously, in their order. */
 export interface EngineHandlers {
-  list(path: WireName, id: InodeId): Promise<void>
-  fill(
-    path: WireName,
-    id: InodeId,
-    offset: number,
-    lengthBytes: number,
-  ): Promise<{ complete: boolean }>
+  list(subject: Subject): Promise<void>
+  fill(subject: Subject, offset: number, lengthBytes: number): Promise<{ complete: boolean }>
   detach(id: InodeId): Promise<void>
   /** Fails with errno ENODATA while the file is dirty. */
-  cid(path: WireName, id: InodeId): Promise<CID>
+  cid(subject: Subject): Promise<CID>
   changed(changes: readonly Change[], sequence: number): void
   broken(lease: number): void
   drain(reason: string, unmounted: boolean): void

@@ -9,6 +9,7 @@ export type {
   ListedDirectory,
   ListedEntry,
   Snapshot,
+  Subject,
 } from './engine.ts'
 export { encodeFrame, FrameDecoder, MAX_FRAME_BYTES, type Message } from './frames.ts'
 export { connectKeeper, KEEPER_FD, PROTOCOL_VERSION } from './keeper.ts'

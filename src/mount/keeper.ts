@@ -1,10 +1,17 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { CID } from 'multiformats/cid'
 import type { InodeId, Stamp } from '../tree/index.ts'
 import { decodeChanges } from './changes.ts'
 import { Connection, type Receiver } from './connection.ts'
-import type { Engine, EngineHandlers, EngineStats, Hello, Lease, Snapshot } from './engine.ts'
+import type {
+  Engine,
+  EngineHandlers,
+  EngineStats,
+  Hello,
+  Lease,
+  Snapshot,
+  Subject,
+} from './engine.ts'
 import { asMessage, type Message, protocolError } from './frames.ts'
 import { SnapshotParts } from './snapshot-parts.ts'
 import {
@@ -99,7 +106,7 @@ class Keeper implements Engine {
   }
 
   on(handlers: EngineHandlers): void {
-    this.#connection.receive(new Dispatcher(handlers, this.#parts))
+    this.#connection.receive(new Dispatcher(handlers, this.#parts, this.#keeperPid))
   }
 
   ready(): void {
@@ -115,10 +122,9 @@ class Keeper implements Engine {
       path: encodeName(path),
       ...encodeInodeId(id),
     })
-    const descriptor = decodeCount(ok.fd, 'lease.fd')
     return {
       number: decodeCount(ok.lease, 'lease.lease'),
-      path: `/proc/${this.#keeperPid}/fd/${descriptor}`,
+      path: descriptorPath(this.#keeperPid, ok.fd, 'lease.fd'),
       stamp: decodeStamp(ok.stamp, 'lease.stamp'),
     }
   }
@@ -198,10 +204,16 @@ class Keeper implements Engine {
 class Dispatcher implements Receiver {
   readonly #handlers: EngineHandlers
   readonly #parts: ReadonlyMap<unknown, SnapshotParts>
+  readonly #keeperPid: number
 
-  constructor(handlers: EngineHandlers, parts: ReadonlyMap<unknown, SnapshotParts>) {
+  constructor(
+    handlers: EngineHandlers,
+    parts: ReadonlyMap<unknown, SnapshotParts>,
+    keeperPid: number,
+  ) {
     this.#handlers = handlers
     this.#parts = parts
+    this.#keeperPid = keeperPid
   }
 
   event(name: string, message: Message, sequence: number): void {
@@ -229,7 +241,7 @@ class Dispatcher implements Receiver {
   async request(name: string, message: Message): Promise<Message> {
     switch (name) {
       case 'list':
-        await this.#handlers.list(decodeName(message.path, 'list.path'), decodeInodeId(message))
+        await this.#handlers.list(this.#subject(message, name))
         return {}
       case 'fill':
         return { ...(await this.#fill(message)) }
@@ -237,7 +249,7 @@ class Dispatcher implements Receiver {
         await this.#handlers.detach(decodeInodeId(message))
         return {}
       case 'cid':
-        return { cid: (await this.#cid(message)).toString() }
+        return { cid: (await this.#handlers.cid(this.#subject(message, name))).toString() }
       case 'drain':
         this.event(name, message, 0)
         return {}
@@ -248,15 +260,18 @@ class Dispatcher implements Receiver {
 
   #fill(message: Message): Promise<{ complete: boolean }> {
     return this.#handlers.fill(
-      decodeName(message.path, 'fill.path'),
-      decodeInodeId(message),
+      this.#subject(message, 'fill'),
       decodeSize(message.offset, 'fill.offset'),
       decodeSize(message.length, 'fill.length'),
     )
   }
 
-  #cid(message: Message): Promise<CID> {
-    return this.#handlers.cid(decodeName(message.path, 'cid.path'), decodeInodeId(message))
+  #subject(message: Message, what: string): Subject {
+    const at =
+      message.fd === undefined || message.fd === null
+        ? undefined
+        : descriptorPath(this.#keeperPid, message.fd, `${what}.fd`)
+    return { path: decodeName(message.path, `${what}.path`), id: decodeInodeId(message), at }
   }
 
   #takePart(message: Message): void {
@@ -266,4 +281,9 @@ class Dispatcher implements Receiver {
     }
     parts.add(message)
   }
+}
+
+/** By this name any process of the same user opens what a descriptor of the keeper is. */
+function descriptorPath(keeperPid: number, fd: unknown, what: string): string {
+  return `/proc/${keeperPid}/fd/${decodeCount(fd, what)}`
 }

@@ -22,8 +22,6 @@ export interface BuildParts {
 export interface BuiltTree {
   root: DirectoryRow
   rows: [InodeId, DirectoryRow][]
-  /** The same rows, by path relative to the tree. */
-  byPath: ReadonlyMap<string, DirectoryRow>
 }
 
 /** Code of the error for a directory that is neither listed nor known: everything has to be. */
@@ -47,7 +45,7 @@ export async function buildTree(plan: TreePlan, parts: BuildParts): Promise<Buil
   if (root === undefined) {
     throw new ModelcacheError('commit: the listing has no root', { code: UNKNOWN_DIRECTORY })
   }
-  return { root, rows, byPath: built }
+  return { root, rows }
 }
 
 async function buildOne(

@@ -107,7 +107,9 @@ export class Committer {
         const attempt =
           (await this.#build(await engine.snapshot(false), noTime, false)) ??
           (await this.#build(await engine.snapshot(true), noTime, true))
-        const row = attempt?.built.byPath.get(path) ?? (await database.directories.get(id))
+        const key = inodeKey(id)
+        const built = attempt?.built.rows.find(([one]) => inodeKey(one) === key)
+        const row = built?.[1] ?? (await database.directories.get(id))
         const below = path === '' ? '' : `${path}/`
         const open = attempt?.plan.open.find((one) => one.path.startsWith(below))
         return { cid: row?.cid, open }

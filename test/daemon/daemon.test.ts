@@ -287,8 +287,8 @@ test('a root that is no CID, is not here, or no root, fails with one line', asyn
 })
 
 test('a second mount opens the root of the first, and commits the same tree', async (t) => {
-  const config = daemonConfig({ gate: OPEN_GATE })
-  const first = await fakeMount(t, { config })
+  const open = { gate: OPEN_GATE, fetchDeadlineMs: 30_000 }
+  const first = await fakeMount(t, { config: daemonConfig(open) })
   first.keeper.mkdir('models/empty')
   first.keeper.write('models/a', 'x'.repeat(3_000_000))
   first.keeper.write('models/b', 'small')
@@ -298,7 +298,7 @@ test('a second mount opens the root of the first, and commits the same tree', as
   const { address } = (await first.call('share')) as { address: string }
 
   const second = await fakeMount(t, {
-    config: daemonConfig({ gate: OPEN_GATE, from: root, peers: [address] }),
+    config: daemonConfig({ ...open, from: root, peers: [address] }),
   })
   assert.deepEqual((await second.commit()).root, root)
   await second.keeper.list('')

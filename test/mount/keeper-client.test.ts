@@ -129,8 +129,9 @@ test('requests of the keeper are answered with what the handler gives or its err
   const { keeper } = await connectKeeper(theirs)
   keeper.on(
     handlers({
-      fill: async (path, id, offset, lengthBytes) => {
+      fill: async ({ path, id, at }, offset, lengthBytes) => {
         assert.deepEqual([path, id.ino, offset, lengthBytes], ['a/b', 3n, 2 ** 40, 5])
+        assert.equal(at, '/proc/42/fd/77')
         return { complete: true }
       },
       detach: async () => {
@@ -140,7 +141,7 @@ test('requests of the keeper are answered with what the handler gives or its err
   )
   const filled = next()
   const offset = (2n ** 40n).toString()
-  send({ t: 'fill', id: 9, path: 'a/b', ino: '3', btime: '4', offset, length: '5' })
+  send({ t: 'fill', id: 9, path: 'a/b', ino: '3', btime: '4', fd: 77, offset, length: '5' })
   assert.deepEqual(await filled, { t: 're', id: 9, ok: { complete: true } })
   const failed = next()
   send({ t: 'detach', id: 10, ino: '3', btime: '4' })
