@@ -2,7 +2,7 @@ import { lstat, readdir } from 'node:fs/promises'
 import type { CID } from 'multiformats/cid'
 import { type Clock, type Logger, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
 import type { GetBlock } from '../dag/index.ts'
-import { type OpenedRoot, openRoot, parseRoot } from '../hydrate/index.ts'
+import { type OpenedRoot, openRoot, parseRoot, rootNotFound } from '../hydrate/index.ts'
 import {
   type InodeId,
   inodeIdOf,
@@ -63,12 +63,7 @@ async function openInTime(cid: CID, parts: AdoptionParts): Promise<OpenedRoot> {
     if (!signal.aborted) {
       throw cause
     }
-    throw new ModelcacheError(`root ${cid}: it cannot be found: ${messageOf(signal.reason)}`, {
-      code: 'root-not-found',
-      errno: 'EIO',
-      exitCode: 1,
-      cause,
-    })
+    throw rootNotFound(cid, messageOf(signal.reason), cause)
   }
 }
 

@@ -8,6 +8,6 @@ export {
   type HydratorComponents,
 } from './hydrator.ts'
 export { DEFAULT_HYDRATE_LIMITS, type HydrateLimits } from './limits.ts'
-export { type OpenedRoot, openRoot, parseRoot } from './root.ts'
+export { type OpenedRoot, openRoot, parseRoot, rootNotFound } from './root.ts'
 export type { Sources } from './sources.ts'
 export type { TreePath } from './tree-path.ts'

@@ -78,13 +78,17 @@ async function fetchRoot(cid: CID, getBlock: GetBlock, signal?: AbortSignal): Pr
     if (codeOf(cause) === 'unsupported-cid') {
       throw notARoot(cid, messageOf(cause), cause)
     }
-    throw new ModelcacheError(`root ${cid}: it cannot be found: ${messageOf(cause)}`, {
-      code: 'root-not-found',
-      errno: 'EIO',
-      exitCode: 1,
-      cause,
-    })
+    throw rootNotFound(cid, messageOf(cause), cause)
   }
+}
+
+/** Names what was tried, and where else it could come from. */
+export function rootNotFound(cid: CID, reason: string, cause?: unknown): ModelcacheError {
+  return new ModelcacheError(
+    `root ${cid}: it cannot be found: ${reason}; see that \`modelcache share\` runs where it was ` +
+      'made, and give the address that it prints with --peer',
+    { code: 'root-not-found', errno: 'EIO', exitCode: 1, cause },
+  )
 }
 
 function decoded<T>(cid: CID, decode: () => T): T {
@@ -104,10 +108,9 @@ async function decodedLater<T>(cid: CID, decode: () => Promise<T>): Promise<T> {
 }
 
 function notARoot(cid: CID, reason: string, cause?: unknown): ModelcacheError {
-  return new ModelcacheError(`root ${cid}: it is no commit and no UnixFS directory: ${reason}`, {
-    code: 'not-a-root',
-    errno: 'EINVAL',
-    exitCode: 1,
-    cause,
-  })
+  return new ModelcacheError(
+    `root ${cid}: it is no commit and no UnixFS directory: ${reason}; ` +
+      'give the CID that `modelcache commit` prints',
+    { code: 'not-a-root', errno: 'EINVAL', exitCode: 1, cause },
+  )
 }
