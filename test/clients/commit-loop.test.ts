@@ -16,7 +16,7 @@ import {
 } from './clients.ts'
 import { type OfflineRoots, openOfflineRoots, type RootEntry } from './offline-roots.ts'
 
-const REPOSITORIES = process.env.MODELCACHE_TEST_LONG === '1' ? 240 : 24
+const REPOSITORIES = process.env.MODELCACHE_TEST_LONG === '1' ? 120 : 24
 /** What must never be in a root: locks, partial and temporary files, probes, secrets. */
 const FORBIDDEN =
   /(^|\/)(\.locks\/.+|[^/]*\.lock|[^/]*\.incomplete|[^/]*\.tmp|tmp_[^/]*|tmp[a-z0-9_]{8}|token|stored_tokens|dummy_file_src)$/
