@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { temporaryPlace, testEnvironment } from './run/environment.mjs'
 import { clearLeftovers, findLeftovers } from './run/leftovers.mjs'
-import { checkPhase, keeperPhase, nodePhase } from './run/phases.mjs'
+import { checkPhase, endRunning, keeperPhase, nodePhase } from './run/phases.mjs'
 
 const { values, positionals } = parseArgs({
   options: { long: { type: 'boolean', default: false } },
@@ -21,6 +21,15 @@ const place = mkdtempSync(join(temporaryPlace(), 'modelcache-run-'))
 // Tests that become an ordinary user must be able to pass through it.
 chmodSync(place, 0o711)
 const env = testEnvironment(process.env, place, values.long)
+// Whoever ends the run from outside gets no mounts and processes as a remainder.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(signal, async () => {
+    process.stdout.write(`ended by ${signal}\n`)
+    endRunning()
+    await clearLeftovers(await findLeftovers(place, 0), place)
+    process.exit(1)
+  })
+}
 const options = { env, place, long: values.long, folders: positionals }
 
 const phases =

@@ -3,6 +3,7 @@ import { shQuoted } from '../attach/index.ts'
 import { ModelcacheError } from '../base/index.ts'
 import {
   DEFAULT_MOUNTPOINT,
+  FETCH_DEADLINE_S,
   type MountOptions,
   mountOptions,
   type RawMountOptions,
@@ -32,6 +33,11 @@ export function addMount(program: Command, context: Context): void {
     .option('--read-only', 'refuse every change with EROFS')
     .option('--allow-other', 'let other users in too')
     .option('--gate <STATE>', 'open, closed, or auto: as the environment says', 'auto')
+    .option(
+      '--fetch-deadline <SECONDS>',
+      'how long a read waits for remote bytes',
+      String(FETCH_DEADLINE_S),
+    )
     .option('--foreground', 'stay until the mount ends; Ctrl-C unmounts')
     .option('--json', 'answer in JSON')
     .option('--welcome', 'say what it is and how to use it; fine if it is mounted already')

@@ -2,7 +2,6 @@ import { ModelcacheError, messageOf } from '../base/index.ts'
 import {
   checkApart,
   defaultStore,
-  FETCH_DEADLINE_MS,
   isWithin,
   KEEPER_THREADS,
   type KeeperConfig,
@@ -141,7 +140,7 @@ function keeperConfig(
     allowOther: options.allowOther,
     fsName: `${SOURCE_PREFIX}${store}`,
     passthrough: 'auto',
-    fetchDeadlineMs: FETCH_DEADLINE_MS,
+    fetchDeadlineMs: options.fetchDeadlineMs,
     threads: KEEPER_THREADS,
     daemon: { command: installed.daemonCommand, env: servingEnvironment(env, store) },
     daemonConfig: {
@@ -149,7 +148,7 @@ function keeperConfig(
       ...(options.from === undefined ? {} : { from: options.from }),
       peers: options.peers,
       readOnly: options.readOnly,
-      fetchDeadlineMs: FETCH_DEADLINE_MS,
+      fetchDeadlineMs: options.fetchDeadlineMs,
       version: installed.version,
     },
   }

@@ -15,6 +15,7 @@ interface Words {
   mount: string
   store?: string
   gate?: string
+  fetchDeadline?: string
 }
 
 /** `modelcache run`. */
@@ -31,6 +32,7 @@ export function addRun(program: Command, context: Context): void {
     .option('--mount <DIR>', 'the mountpoint', DEFAULT_MOUNTPOINT)
     .option('--store <DIR>', 'the store, if it must be mounted')
     .option('--gate <STATE>', 'the gate, if it must be mounted')
+    .option('--fetch-deadline <SECONDS>', 'how long a read waits for remote bytes, likewise')
     .passThroughOptions()
     .addHelpText('after', '\nExample:\n  modelcache run --mount ./model_cache -- python load.py')
     .action(async (command: string[], words: Words) => {

@@ -23,7 +23,7 @@ export async function pulseOf(mount: OwnMount, signal?: AbortSignal): Promise<Mo
     }
     throw error
   }
-  const answer = await statAside(mount.mountpoint, withDeadline(signal, STATUS_DEADLINE_MS))
+  const answer = await statfsAside(mount.mountpoint, withDeadline(signal, STATUS_DEADLINE_MS))
   return answer === 'ENOTCONN' || answer === 'ECONNABORTED' ? 'dead' : 'silent'
 }
 
@@ -32,20 +32,21 @@ export async function isStale(mount: OwnMount, signal?: AbortSignal): Promise<bo
   return (await pulseOf(mount, signal)) === 'dead'
 }
 
-const STAT_SCRIPT = `
-  require('node:fs').stat(process.argv[1], (error) => {
+const STATFS_SCRIPT = `
+  require('node:fs').statfs(process.argv[1], (error) => {
     process.stdout.write(error ? error.code : 'ok')
   })`
 
 /**
- * stat(2) in a process of its own: where nobody answers, the call never returns, and a thread of
- * ours that waits in it would keep us from ending. A process can be killed there.
+ * statfs(2), which the kernel never answers by itself as it does stat(2) from cached attributes.
+ * In a process of its own: where nobody answers, the call never returns, and a thread of ours that
+ * waits in it would keep us from ending. A process can be killed there.
  *
  * @returns `ok`, the error's name, or an empty string if there was no answer in time
  */
-function statAside(path: string, signal: AbortSignal): Promise<string> {
+function statfsAside(path: string, signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['-e', STAT_SCRIPT, path], {
+    const child = spawn(process.execPath, ['-e', STATFS_SCRIPT, path], {
       stdio: ['ignore', 'pipe', 'ignore'],
       cwd: '/',
       env: {},

@@ -28,7 +28,7 @@ export function addUnmount(program: Command, context: Context): void {
     .option('--json', 'answer {"root", "tree", "dirty", "open"}')
     .addHelpText('after', '\nExample:\n  modelcache unmount ./model_cache')
     .action(async (directory: string, words: Words) => {
-      const timeoutMs = seconds('--timeout', words.timeout, MAX_TIMEOUT_S) * 1000
+      const timeoutMs = seconds('--timeout', words.timeout, 0, MAX_TIMEOUT_S) * 1000
       const mount = await tryMountOn(directory, context.cwd)
       if (mount === undefined) {
         context.terminal.tell(`${shown(directory)} is not mounted`)

@@ -15,7 +15,10 @@ export const MAX_TIMEOUT_S = 86_400
 export const KEEPER_EXIT_MS = 15_000
 
 /** A read of bytes that are remote fails with EIO after this, as a disk would that gave up. */
-export const FETCH_DEADLINE_MS = 30_000
+export const FETCH_DEADLINE_S = 30
+
+/** The longest that a program may be left waiting in a read: an hour. */
+export const MAX_FETCH_DEADLINE_S = 3_600
 
 /** A process that answers at all answers facts about itself within this. */
 export const STATUS_DEADLINE_MS = 5_000

@@ -1,9 +1,9 @@
 import { decideGate, GATE_MODES, type Gate, requireOpenGate } from './gate.ts'
-import { MAX_PEERS } from './limits.ts'
+import { FETCH_DEADLINE_S, MAX_FETCH_DEADLINE_S, MAX_PEERS } from './limits.ts'
 import { mountpointOption, storeOption } from './place-options.ts'
 import type { Environment } from './process-environment.ts'
 import { rootOption } from './root-option.ts'
-import { oneOf, shown, usageError } from './usage.ts'
+import { oneOf, seconds, shown, usageError } from './usage.ts'
 
 /** What `mount` understood, before it looked at the machine. */
 export interface MountOptions {
@@ -17,6 +17,8 @@ export interface MountOptions {
   readonly readOnly: boolean
   readonly allowOther: boolean
   readonly foreground: boolean
+  /** Milliseconds after which a read of remote bytes fails with EIO. */
+  readonly fetchDeadlineMs: number
   readonly gate: Gate
 }
 
@@ -29,6 +31,7 @@ export interface RawMountOptions {
   readOnly?: boolean
   allowOther?: boolean
   gate?: string
+  fetchDeadline?: string
   foreground?: boolean
 }
 
@@ -47,6 +50,12 @@ export function mountOptions(
 ): MountOptions {
   oneOf('--engine', raw.engine ?? 'auto', ENGINES)
   const gate = decideGate(oneOf('--gate', raw.gate ?? 'auto', GATE_MODES), env)
+  const fetchDeadline = seconds(
+    '--fetch-deadline',
+    raw.fetchDeadline ?? String(FETCH_DEADLINE_S),
+    1,
+    MAX_FETCH_DEADLINE_S,
+  )
   const peers = raw.peer ?? []
   if (peers.length > MAX_PEERS) {
     throw usageError(`--peer: ${peers.length} peers; give at most ${MAX_PEERS}`)
@@ -67,6 +76,7 @@ export function mountOptions(
     readOnly: raw.readOnly ?? false,
     allowOther: raw.allowOther ?? false,
     foreground: raw.foreground ?? false,
+    fetchDeadlineMs: fetchDeadline * 1000,
     gate,
   }
 }

@@ -21,11 +21,11 @@ export function oneOf<T extends string>(option: string, value: string, words: re
   return found
 }
 
-/** Whole seconds, 0 to a limit. */
-export function seconds(option: string, value: string, max: number): number {
+/** Whole seconds between two limits, both allowed. */
+export function seconds(option: string, value: string, min: number, max: number): number {
   const number = /^[0-9]{1,9}$/.test(value) ? Number(value) : Number.NaN
-  if (!(number <= max)) {
-    throw usageError(`${option} ${shown(value)}: give whole seconds from 0 to ${max}`)
+  if (!(number >= min && number <= max)) {
+    throw usageError(`${option} ${shown(value)}: give whole seconds from ${min} to ${max}`)
   }
   return number
 }

@@ -140,7 +140,7 @@ describe('the keeper', () => {
       sh.base,
       `console.log('{"error":{"message":"no","exitCode":5}}')`,
     )
-    const { code, stderr } = await sh.run(['mount', 'm', '--read-only'], {
+    const { code, stderr } = await sh.run(['mount', 'm', '--read-only', '--fetch-deadline', '7'], {
       MODELCACHE_KEEPER: keeper,
       HF_HOME: '/m',
       CI: 'true',
@@ -154,6 +154,7 @@ describe('the keeper', () => {
     assert.match(told.store, /\.local\/share\/modelcache\/m-[0-9a-f]{8}$/)
     assert.equal(told.fsName, `modelcache#${told.store}`)
     assert.equal(told.readOnly, true)
+    assert.deepEqual([told.fetchDeadlineMs, told.daemonConfig.fetchDeadlineMs], [7000, 7000])
     assert.deepEqual(told.daemonConfig.gate, { open: false, by: 'CI=true' })
     assert.equal(cwd, told.store)
     assert.equal(Number(session), pid)

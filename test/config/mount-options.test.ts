@@ -15,6 +15,11 @@ describe('the options of mount', () => {
     assert.equal(options.store, '/home/s')
   })
 
+  it('waits 30 seconds for remote bytes, or as long as it is told', () => {
+    assert.equal(parse('m').fetchDeadlineMs, 30_000)
+    assert.equal(parse('m', { fetchDeadline: '5' }).fetchDeadlineMs, 5_000)
+  })
+
   it('takes a root as a CID of either version, an ipfs: URL or a path', () => {
     for (const [given, expected] of [
       [V1, V1],
@@ -51,6 +56,8 @@ describe('the options of mount', () => {
       { from: 'bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy' },
       /codec 0x55.*no directory/,
     ],
+    ['no deadline', 'm', { fetchDeadline: '0' }, /--fetch-deadline "0".*from 1 to 3600/],
+    ['a deadline in words', 'm', { fetchDeadline: '30s' }, /--fetch-deadline "30s"/],
     ['an empty peer', 'm', { peer: [' '] }, /--peer " ".*modelcache share/],
     [
       '65 peers',

@@ -11,10 +11,11 @@ const GRACE_MS = 5_000
  * Mounts on, or of a store in, the run's folder, and processes that stand in it or name it.
  *
  * @param {string} place - the run's folder
+ * @param {number} graceMs - how long they may take to end by themselves
  * @returns {Promise<{ text: string, pid?: number, mountpoint?: string }[]>}
  */
-export async function findLeftovers(place) {
-  const end = performance.now() + GRACE_MS
+export async function findLeftovers(place, graceMs = GRACE_MS) {
+  const end = performance.now() + graceMs
   for (;;) {
     const found = [...mountsIn(place), ...processesIn(place)]
     if (found.length === 0 || performance.now() > end) {

@@ -151,6 +151,16 @@ function byFolder(summaries) {
   return [...rows.values()]
 }
 
+/** Leaders of the process groups that run now: a runner of tests starts processes of its own. */
+const running = new Set()
+
+/** Ends what a phase is running, with all that it started and that has not left its group. */
+export function endRunning() {
+  for (const pid of running) {
+    process.kill(-pid, 'SIGKILL')
+  }
+}
+
 /** Runs a program, shows all that it says, and keeps its standard output. */
 function run(command, args, env) {
   const path = [env.PATH, join(homedir(), '.cargo/bin')].join(delimiter)
@@ -159,7 +169,13 @@ function run(command, args, env) {
       cwd: ROOT,
       env: { ...env, PATH: `${dirname(process.execPath)}${delimiter}${path}` },
       stdio: ['ignore', 'pipe', 'inherit'],
+      detached: true,
     })
+    const { pid } = child
+    if (pid !== undefined) {
+      running.add(pid)
+      child.on('exit', () => running.delete(pid))
+    }
     let output = ''
     child.stdout.setEncoding('utf8').on('data', (text) => {
       output += text
