@@ -8,6 +8,7 @@ import {
   ExtentMap,
   inodeIdOf,
   inodeKey,
+  type PlaceholderRecord,
   readRecord,
   type StorePaths,
   sameStamp,
@@ -162,8 +163,11 @@ class Count {
     if (type !== 'f') {
       return
     }
+    const record = recordIfThere(place)
+    if (record === 'gone') {
+      return
+    }
     this.census.files += 1
-    const record = readRecord(place)
     if (record !== undefined) {
       await this.#takePlaceholder(id, record.sizeBytes)
       return
@@ -220,6 +224,18 @@ async function statIfThere(path: string) {
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
       return undefined
+    }
+    throw error
+  }
+}
+
+/** Programs rename and remove while we look. */
+function recordIfThere(place: string): PlaceholderRecord | undefined | 'gone' {
+  try {
+    return readRecord(place)
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
+      return 'gone'
     }
     throw error
   }

@@ -63,6 +63,8 @@ export interface Lease {
   /** Where this process can open the very file that is leased, read-only. */
   path: string
   stamp: Stamp
+  /** Place of the answer among everything that the engine sent. */
+  sequence: number
 }
 
 export interface EngineStats {
@@ -114,10 +116,10 @@ export interface Engine {
   /**
    * Links `objects/OID` and lets the lease go.
    *
-   * @returns the stamp after the link, and the answer's place among the engine's messages
+   * @returns the stamp after the link
    * @throws errno ECANCELED when the lease was broken
    */
-  settled(lease: number, oid: bigint | null): Promise<{ stamp: Stamp; sequence: number }>
+  settled(lease: number, oid: bigint | null): Promise<Stamp>
   unlease(lease: number): void
   unlinkObjects(oids: readonly bigint[]): Promise<void>
   snapshot(all: boolean): Promise<Snapshot>

@@ -118,7 +118,7 @@ class Keeper implements Engine {
   }
 
   async lease(path: WireName, id: InodeId): Promise<Lease> {
-    const { ok } = await this.#connection.request('lease', {
+    const { ok, sequence } = await this.#connection.request('lease', {
       path: encodeName(path),
       ...encodeInodeId(id),
     })
@@ -126,13 +126,14 @@ class Keeper implements Engine {
       number: decodeCount(ok.lease, 'lease.lease'),
       path: descriptorPath(this.#keeperPid, ok.fd, 'lease.fd'),
       stamp: decodeStamp(ok.stamp, 'lease.stamp'),
+      sequence,
     }
   }
 
-  async settled(lease: number, oid: bigint | null): Promise<{ stamp: Stamp; sequence: number }> {
+  async settled(lease: number, oid: bigint | null): Promise<Stamp> {
     const number = oid === null ? null : Number(oid)
-    const { ok, sequence } = await this.#connection.request('settled', { lease, oid: number })
-    return { stamp: decodeStamp(ok.stamp, 'settled.stamp'), sequence }
+    const { ok } = await this.#connection.request('settled', { lease, oid: number })
+    return decodeStamp(ok.stamp, 'settled.stamp')
   }
 
   unlease(lease: number): void {

@@ -261,8 +261,8 @@ export class Settler {
   /** Nothing was written: the row is what it was, with the stamp that the engine answers. */
   async #keep(id: InodeId, lease: Lease, content: KnownContent): Promise<SettleOutcome> {
     const { database, engine } = this.#parts
-    const { stamp, sequence } = await engine.settled(lease.number, content.row.oid)
-    if (this.#isDirtySince(id, sequence)) {
+    const stamp = await engine.settled(lease.number, content.row.oid)
+    if (this.#isDirtySince(id, lease)) {
       return { state: 'broken', reason: 'it was opened for writing' }
     }
     const row = { ...content.row, stamp }
@@ -272,10 +272,14 @@ export class Settler {
     return { state: 'settled', row }
   }
 
-  /** True when a `dirty` came after this answer of the engine; else every earlier one is over. */
-  #isDirtySince(id: InodeId, sequence: number): boolean {
+  /**
+   * True when a `dirty` came after the lease was granted. Before `settled` that would have broken
+   * the lease, so it is of later; whether it overtook the answer does not matter then. What came
+   * before the lease is over.
+   */
+  #isDirtySince(id: InodeId, lease: Lease): boolean {
     const key = inodeKey(id)
-    if ((this.#dirtySince.get(key) ?? 0) > sequence) {
+    if ((this.#dirtySince.get(key) ?? 0) > lease.sequence) {
       return true
     }
     this.#dirtySince.delete(key)
@@ -291,8 +295,8 @@ export class Settler {
     const { database, engine } = this.#parts
     const known = await database.objects.objectOf(id)
     const oid = known ?? (await database.objects.nextOid())
-    const { stamp, sequence } = await engine.settled(lease.number, oid)
-    if (this.#isDirtySince(id, sequence)) {
+    const stamp = await engine.settled(lease.number, oid)
+    if (this.#isDirtySince(id, lease)) {
       return { outcome: { state: 'broken', reason: 'it was opened for writing' }, isNew: false }
     }
     await database.leaves.put(oid, content.leaves)

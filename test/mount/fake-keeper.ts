@@ -77,6 +77,8 @@ export class FakeKeeper {
   #lastSnapshot = 0
   /** Called before a request of the daemon is answered; a test can act, or throw. */
   readonly before = new Map<string, Handler>()
+  /** Called when the answer is made and not sent yet: what it sends overtakes the answer. */
+  readonly after = new Map<string, Handler>()
   readonly sent: Message[] = []
   readonly received: Message[] = []
   mounted = true
@@ -280,7 +282,9 @@ export class FakeKeeper {
     }
     try {
       this.before.get(String(message.t))?.(message)
-      this.send({ t: 're', id: message.id, ok: this.#answer(message) })
+      const ok = this.#answer(message)
+      this.after.get(String(message.t))?.(message)
+      this.send({ t: 're', id: message.id, ok })
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? 'EIO'
       this.send({ t: 're', id: message.id, err: { errno: code, message: String(error) } })

@@ -106,12 +106,12 @@ test('answers keep their place among the events around them', async () => {
     handlers({ changed: (items, sequence) => order.push([items[0]?.kind ?? '', sequence]) }),
   )
   const asked = next()
-  const answer = keeper.settled(1, 5n)
+  const answer = keeper.lease('a', { ino: 1n, btimeNs: 1n })
   const { id } = await asked
   const stamp = { size: '1', mtime: '2', ctime: '3' }
   const gone = { t: 'changed', items: [{ k: 'gone', ino: '1', btime: '1' }] }
   const dirty = { t: 'changed', items: [{ k: 'dirty', ino: '1', btime: '1' }] }
-  send(gone, { t: 're', id, ok: { stamp } }, dirty)
+  send(gone, { t: 're', id, ok: { lease: 1, fd: 5, stamp } }, dirty)
   const { sequence, stamp: got } = await answer
   assert.deepEqual(got, { sizeBytes: 1, mtimeNs: 2n, ctimeNs: 3n })
   assert.deepEqual(

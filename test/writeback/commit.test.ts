@@ -378,6 +378,24 @@ test('a write that comes while the row is being written wins', async (t) => {
   assert.equal(found.get('file'), 'two')
 })
 
+test('a write whose news overtakes the answer of the settling wins too', async (t) => {
+  const mount = await fakeMount(t)
+  const { keeper } = mount
+  keeper.write('file', 'one')
+  let writer: ReturnType<typeof keeper.openWriter> | undefined
+  keeper.after.set('settled', () => {
+    writer ??= keeper.openWriter('file')
+  })
+  await mount.commit()
+  await assert.rejects(mount.call('cid', { paths: ['file'] }), { code: 'dirty' })
+  writer?.write('two')
+  writer?.close()
+  const last = await mount.commit()
+  assert.equal(last.dirty, 0)
+  const found = await drainAndRead(mount, last.tree)
+  assert.equal(found.get('file'), 'two')
+})
+
 test('commits that come while one runs share the next', async (t) => {
   const mount = await fakeMount(t)
   mount.keeper.write('file', 'x')
