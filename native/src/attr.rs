@@ -145,7 +145,8 @@ impl Stat {
     }
 
     /// Mode and mtime, and for a file its size, are the record's while there is one. An unlisted
-    /// directory keeps the backing directory's size.
+    /// directory keeps the backing directory's size; how many directories are in it is not known,
+    /// which a link count of 1 says (2 would be: none).
     pub fn overlay(&mut self, record: &PlaceholderRecord) {
         self.mode = self.mode & libc::S_IFMT | record.mode;
         self.mtime = Time {
@@ -154,6 +155,12 @@ impl Stat {
         };
         if record.kind == RecordKind::File {
             self.size = record.size;
+            // GNU tar -S takes a file of no blocks for one hole, and archives zeros unread.
+            if self.size > 0 {
+                self.blocks = self.blocks.max(u64::from(BLOCK_SIZE) / 512);
+            }
+        } else {
+            self.nlink = 1;
         }
     }
 

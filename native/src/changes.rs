@@ -62,6 +62,13 @@ impl Changes {
         }
     }
 
+    /// The directory was removed: a listing of it is not needed any more. True if it was marked,
+    /// in which case the caller releases its node.
+    #[must_use]
+    pub fn unmark(&self, ino: u64) -> bool {
+        self.state.lock().marks.remove(&ino).is_some()
+    }
+
     /// Not all directories that changed are known: the next snapshot lists everything.
     pub fn mark_all(&self) {
         self.state.lock().all = true;
@@ -156,5 +163,14 @@ mod tests {
         assert!(!changes.take().0.all);
         changes.mark_all();
         assert!(changes.take().0.all);
+    }
+
+    #[test]
+    fn forgets_the_mark_of_a_removed_directory() {
+        let changes = Changes::new(false);
+        assert!(changes.mark(1, false));
+        assert!(changes.unmark(1));
+        assert!(!changes.unmark(1));
+        assert!(changes.take().0.marks.is_empty());
     }
 }

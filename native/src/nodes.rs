@@ -305,6 +305,13 @@ fn release_child(table: &mut HashMap<u64, Node>, directory: u64) {
 /// Takes a node out when neither the kernel nor anything of ours needs it, then its directories.
 fn drop_unused(table: &mut HashMap<u64, Node>, ino: u64) {
     let mut candidates = vec![ino];
+    if let Some(node) = table.get_mut(&ino)
+        && node.lookups == 0
+        && node.names.is_empty()
+    {
+        // Only the kernel could still ask for it; marks of ours need no descriptor.
+        node.pin = None;
+    }
     while let Some(candidate) = candidates.pop() {
         let unused = table
             .get(&candidate)

@@ -223,8 +223,9 @@ fn stage_from(result: Result<usize>, bytes: &[u8]) -> Result<Stage> {
                 Err(Errno::IO)
             }
         },
-        // No xattr, or a file system without them, on which there are no placeholders.
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(Stage::Complete),
+        // No xattr, or a file system without them, on which there are no placeholders. An ordinary
+        // user cannot read those of his files without u+r, which a placeholder always has.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS) => Ok(Stage::Complete),
         Err(Errno::RANGE) => Err(Errno::IO),
         Err(errno) => Err(errno),
     }

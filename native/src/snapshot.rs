@@ -20,8 +20,9 @@ use crate::ops::hydrate::printable;
 use crate::protocol::{InodeId, name_json};
 use crate::record::{MAX_RECORD_BYTES, PlaceholderRecord, RECORD_XATTR};
 
-/// Entries in one `part`: at most about 300 bytes each, far below the longest frame.
-const PART_ENTRIES: usize = 4000;
+/// Bytes of entries in one `part`, after which it is closed. One entry more (a name of 255 and a
+/// target of 4,095 bytes, six times that in JSON at the most) is far below the longest frame.
+const PART_BYTES: usize = 4 * 1024 * 1024;
 
 struct Entry {
     name: OsString,
@@ -167,7 +168,18 @@ impl Walk<'_> {
             return Ok(Vec::new());
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let readable = openat(dir, ".", flags, Mode::empty())?;
+        let readable = match openat(dir, ".", flags, Mode::empty()) {
+            Ok(readable) => readable,
+            // An ordinary user's directory without u+r: its entry stays what it was.
+            Err(Errno::ACCESS) => {
+                log::warn!(
+                    "snapshot {}: it cannot be listed (EACCES)",
+                    printable(&path)
+                );
+                return Ok(Vec::new());
+            }
+            Err(failed) => return Err(failed),
+        };
         let mut entries = Vec::new();
         let mut below = Vec::new();
         for name in read_dir_names(readable.as_fd())? {
@@ -289,7 +301,8 @@ fn read_record<P: rustix::path::Arg + Copy>(path: P) -> Result<Option<Vec<u8>>> 
     let mut bytes = [0; MAX_RECORD_BYTES];
     match rustix::fs::getxattr(path, RECORD_XATTR, &mut bytes[..]) {
         Ok(length) => Ok(Some(bytes[..length].to_vec())),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        // EACCES: an ordinary user's file without u+r, which a placeholder always has.
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS) => Ok(None),
         Err(failed) => Err(failed),
     }
 }
@@ -298,32 +311,47 @@ impl Snapshot {
     /// The `part` events, parents first.
     pub fn send(self, request: u64, mut send: impl FnMut(Vec<u8>)) {
         for listing in self.listings {
-            let count = listing.entries.len();
-            let mut sent = 0;
+            let mut entries = listing.entries.iter().peekable();
             loop {
-                let end = count.min(sent + PART_ENTRIES);
-                let entries: Vec<Value> =
-                    listing.entries[sent..end].iter().map(entry_json).collect();
-                let more = end < count;
-                let part = json!({
-                    "t": "part",
-                    "id": request,
-                    "path": name_json(&listing.path),
-                    "ino": listing.stat.ino.to_string(),
-                    "btime": listing.stat.btime.to_string(),
-                    "mode": listing.stat.mode & 0o7777,
-                    "mtime": listing.stat.mtime.ns().to_string(),
-                    "explicit": listing.explicit,
-                    "entries": entries,
-                    "more": more,
-                });
-                send(part.to_string().into_bytes());
-                sent = end;
+                let mut json = Vec::new();
+                let mut bytes = 0;
+                while bytes < PART_BYTES
+                    && let Some(entry) = entries.next()
+                {
+                    let entry = entry_json(entry).to_string();
+                    bytes += entry.len() + 1;
+                    json.push(entry);
+                }
+                let more = entries.peek().is_some();
+                send(listing.part(request, &json, more));
                 if !more {
                     break;
                 }
             }
         }
+    }
+}
+
+impl Listing {
+    /// One `part` with these entries, each of which is JSON already.
+    fn part(&self, request: u64, entries: &[String], more: bool) -> Vec<u8> {
+        let head = json!({
+            "t": "part",
+            "id": request,
+            "path": name_json(&self.path),
+            "ino": self.stat.ino.to_string(),
+            "btime": self.stat.btime.to_string(),
+            "mode": self.stat.mode & 0o7777,
+            "mtime": self.stat.mtime.ns().to_string(),
+            "explicit": self.explicit,
+            "more": more,
+        });
+        let mut part = head.to_string();
+        part.pop();
+        part.push_str(",\"entries\":[");
+        part.push_str(&entries.join(","));
+        part.push_str("]}");
+        part.into_bytes()
     }
 }
 
@@ -375,5 +403,44 @@ mod tests {
                 b"a-b".to_vec()
             ]
         );
+    }
+
+    #[test]
+    fn closes_a_part_long_before_the_frame_is_full() {
+        let stat = Stat::of(std::fs::File::open("/").expect("root")).expect("stat");
+        let mut link = stat.clone();
+        link.mode = libc::S_IFLNK | 0o777;
+        let entries = (0..1000)
+            .map(|number| Entry {
+                name: OsString::from(format!("link{number}")),
+                stat: link.clone(),
+                extra: Extra::Target(vec![1; 4095]),
+            })
+            .collect();
+        let listing = Listing {
+            path: b"d".to_vec(),
+            stat,
+            explicit: false,
+            entries,
+        };
+        let snapshot = Snapshot {
+            number: 1,
+            listings: vec![listing],
+        };
+        let mut parts: Vec<Value> = Vec::new();
+        snapshot.send(7, |part| {
+            assert!(part.len() < 2 * PART_BYTES);
+            parts.push(serde_json::from_slice(&part).expect("JSON"));
+        });
+        let names: Vec<&Value> = parts
+            .iter()
+            .flat_map(|part| part["entries"].as_array().expect("entries"))
+            .map(|entry| &entry[0])
+            .collect();
+        assert_eq!(names.len(), 1000);
+        assert_eq!(names[999], "link999");
+        let (last, before) = parts.split_last().expect("parts");
+        assert!(before.len() > 1 && before.iter().all(|part| part["more"] == true));
+        assert!(last["more"] == false && last["id"] == 7 && last["path"] == "d");
     }
 }

@@ -27,8 +27,9 @@ use names::Caller;
 
 /// The kernel's largest request: 256 pages.
 const MAX_WRITE_BYTES: u32 = 1024 * 1024;
-/// Requests that the kernel sends without a program waiting (read-ahead, writeback).
-const MAX_BACKGROUND: u16 = 64;
+/// Requests that the kernel sends without a program waiting: read-ahead, RELEASE. Those that wait
+/// for a fetch take a place each, but no thread of ours, and must not keep out what is local.
+const MAX_BACKGROUND: u16 = 4096;
 
 /// The errno that goes to the kernel.
 pub fn errno(errno: rustix::io::Errno) -> Errno {

@@ -266,7 +266,13 @@ impl Core {
         let last_known = self.nodes.is_last_name(before.ino, parent, name);
         let has_other_names = before.is_file() && before.nlink > 1;
         let pin = if last_known || has_other_names {
-            Some(open_beneath(dir.as_fd(), name, PIN)?)
+            match open_beneath(dir.as_fd(), name, PIN) {
+                Ok(pin) => Some(pin),
+                // A removed directory that is still somebody's working directory is then not
+                // found any more; better than a tree in which nothing can be removed.
+                Err(Errno::MFILE | Errno::NFILE) if before.is_dir() => None,
+                Err(failed) => return Err(failed),
+            }
         } else {
             None
         };
@@ -297,6 +303,9 @@ impl Core {
         self.nodes.remove_name(before.ino, loss.parent, &loss.name);
         if before.is_dir() {
             self.dir_fds.remove(before.ino);
+            if self.changes.unmark(before.ino) {
+                self.nodes.release(before.ino);
+            }
         }
         if gone && (before.is_dir() || before.is_file()) {
             self.gone(before.id());
