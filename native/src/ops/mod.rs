@@ -6,6 +6,7 @@ pub mod hydrate;
 pub mod lookup;
 pub mod names;
 pub mod open;
+pub mod rename;
 pub mod setattr;
 pub mod xattr;
 
@@ -229,14 +230,14 @@ impl Filesystem for Mounted {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let rename = names::Rename {
+        let rename = rename::Rename {
             parent: self.ino(parent),
             name: name.to_owned(),
             new_parent: self.ino(new_parent),
             new_name: new_name.to_owned(),
             flags,
         };
-        names::rename(&self.core, rename, reply);
+        rename::rename(&self.core, rename, reply);
     }
 
     fn link(
