@@ -58,6 +58,8 @@ export class PlaceholderFile {
   #completion: Promise<CompletedFile | undefined> | undefined
   #closing: ModelcacheError | undefined
   #sizeChecked: Promise<void> | undefined
+  /** Requests that began before the last one may have lost what they wrote. */
+  #failedSyncs = 0
   /** One sync after the other. */
   #syncing: Promise<void> = Promise.resolve()
 
@@ -242,6 +244,7 @@ export class PlaceholderFile {
     const { signal } = job.controller
     const release = held ?? (await slots.acquire(signal, () => tell(job.listeners)))
     const sinceMs = clock.monotonicMs()
+    const failedSyncs = this.#failedSyncs
     try {
       const { sources } = this.#context
       await this.#checkSize()
@@ -250,6 +253,9 @@ export class PlaceholderFile {
       let next = run.start
       for await (const { offset, bytes } of fileBytes(sources, this.record, range, signal)) {
         await writeAll(this.#handle, bytes, offset)
+        if (failedSyncs !== this.#failedSyncs) {
+          throw abandoned('what was fetched before could not be made durable')
+        }
         this.#context.onBytes(bytes.length)
         for (; next < run.end && this.#endOf(next) <= offset + bytes.length; next += 1) {
           this.#volatile.add(next)
@@ -284,7 +290,7 @@ export class PlaceholderFile {
   }
 
   async #sync(): Promise<void> {
-    const indexes = [...this.#volatile]
+    let indexes = [...this.#volatile]
     if (indexes.length === 0) {
       return
     }
@@ -292,7 +298,10 @@ export class PlaceholderFile {
       await this.#handle.datasync()
       await this.#extents.markDurable(indexes)
     } catch (error) {
-      // After a failed fdatasync the kernel may have dropped the pages: they are fetched again.
+      // After a failed fdatasync the kernel may have dropped any page that was not on disk, and
+      // tells it once: everything that came meanwhile, too, is fetched again.
+      indexes = [...this.#volatile]
+      this.#failedSyncs += 1
       this.#context.logger.error('could not make fetched bytes durable', {
         cid: this.record.cid.toString(),
         reason: messageOf(error),
