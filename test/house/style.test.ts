@@ -10,6 +10,11 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 /** Longer than this, a file holds more than one concept. Tables of cases are longer. */
 const MAX_LINES = 400
 const MAX_TEST_LINES = 600
+/** Longer with a reason. */
+const LONG_FOR_A_REASON: ReadonlyMap<string, number> = new Map([
+  // One trait, a method for each request of the kernel, each a call into the file of its kind.
+  ['native/src/ops/mod.rs', 550],
+])
 
 interface Code {
   readonly path: string
@@ -46,11 +51,15 @@ function lengthOf(lines: readonly string[]): number {
   return tests >= 0 ? tests : lines.length - 1
 }
 
+function limitOf(path: string): number {
+  return LONG_FOR_A_REASON.get(path) ?? (path.startsWith('test/') ? MAX_TEST_LINES : MAX_LINES)
+}
+
 describe('the style', () => {
   it(`keeps files within ${MAX_LINES} lines, tests within ${MAX_TEST_LINES}`, () => {
     const long = code
       .map(({ path, lines }) => ({ path, count: lengthOf(lines) }))
-      .filter(({ path, count }) => count > (path.startsWith('test/') ? MAX_TEST_LINES : MAX_LINES))
+      .filter(({ path, count }) => count > limitOf(path))
     assert.deepEqual(
       long.map(({ path, count }) => `${path}: ${count} lines`),
       [],
