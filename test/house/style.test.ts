@@ -52,7 +52,7 @@ function lengthOf(lines: readonly string[]): number {
 }
 
 function limitOf(path: string): number {
-  return LONG_FOR_A_REASON.get(path) ?? (path.startsWith('test/') ? MAX_TEST_LINES : MAX_LINES)
+  return LONG_FOR_A_REASON.get(path) ?? (/^(test|native\/tests)\//.test(path) ? MAX_TEST_LINES : MAX_LINES)
 }
 
 describe('the style', () => {
