@@ -11,16 +11,12 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const MAX_LINES = 400
 const MAX_TEST_LINES = 600
 
-/** Files that may be somewhat longer, each with its why. */
-const MAX_REASONED_LINES = 500
-const LONGER: Readonly<Record<string, string>> = {
-  'native/src/ops/mod.rs': 'one impl of the Filesystem trait, which Rust does not let us split',
-  'native/src/ops/names.rs': 'the operations that change names take the same locks in one order',
-}
 /** Longer with a reason. */
 const LONG_FOR_A_REASON: ReadonlyMap<string, number> = new Map([
   // One trait, a method for each request of the kernel, each a call into the file of its kind.
   ['native/src/ops/mod.rs', 550],
+  // The requests that change names take the same locks in the same order.
+  ['native/src/ops/names.rs', 500],
 ])
 
 interface Code {
@@ -63,13 +59,6 @@ function limitOf(path: string): number {
     LONG_FOR_A_REASON.get(path) ??
     (/^(test|native\/tests)\//.test(path) ? MAX_TEST_LINES : MAX_LINES)
   )
-}
-
-function limitOf(path: string): number {
-  if (path in LONGER) {
-    return MAX_REASONED_LINES
-  }
-  return /^(native\/)?tests?\//.test(path) ? MAX_TEST_LINES : MAX_LINES
 }
 
 describe('the style', () => {
