@@ -17,6 +17,8 @@ export interface AdoptionParts {
   paths: Pick<StorePaths, 'tree' | 'store'>
   log: CommitLog
   getBlock: GetBlock
+  /** Loads what fetching needs, so that the deadline is the peers' alone. */
+  prepare: () => Promise<unknown>
   flush: () => Promise<void>
   clock: Clock
   logger: Logger
@@ -56,6 +58,7 @@ export async function adoptRoot(from: string, parts: AdoptionParts): Promise<Ino
 
 async function openInTime(cid: CID, parts: AdoptionParts): Promise<OpenedRoot> {
   const { clock, deadlineMs, getBlock } = parts
+  await parts.prepare()
   const signal = withDeadline(undefined, deadlineMs, clock)
   try {
     return await openRoot(cid, getBlock, { signal, clock })

@@ -126,7 +126,10 @@ class Daemon {
     }
   }
 
-  async #adopt({ log, nodes, paths, sources }: Services, config: DaemonConfig): Promise<void> {
+  async #adopt(
+    { log, network, nodes, paths, sources }: Services,
+    config: DaemonConfig,
+  ): Promise<void> {
     const { clock, engine, hello, logger } = this.#parts
     if (config.from === undefined) {
       return
@@ -135,6 +138,7 @@ class Daemon {
       paths,
       log,
       getBlock: sources.getBlock,
+      prepare: async () => network?.helia(),
       flush: () => nodes.flush(),
       clock,
       logger,

@@ -12,7 +12,7 @@ import type { OrphanCollector } from './orphan-collector.ts'
 import type { OpenName, TreePlan } from './plan.ts'
 import type { SettleQueue } from './settle-queue.ts'
 import type { Settler } from './settler.ts'
-import { surveyTree } from './survey.ts'
+import { leaveUnlistedOpen, surveyTree } from './survey.ts'
 import { TsizeFinder } from './tsize-finder.ts'
 
 /** What a commit made. */
@@ -180,6 +180,9 @@ export class Committer {
     const plan = await surveyTree(this.#parts, snapshot, signal)
     if (plan.lostNames && !everything) {
       return undefined
+    }
+    if (everything) {
+      await leaveUnlistedOpen(plan, this.#parts)
     }
     await leaveOutDanglingLinks(plan, this.#parts)
     const putNode: PutNode = async (cid, bytes) => {

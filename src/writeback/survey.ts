@@ -69,6 +69,38 @@ export async function surveyTree(
   return plan
 }
 
+/**
+ * After a listing of the whole tree: a directory that is neither listed nor known cannot be read
+ * (an ordinary user's, without permission). It keeps what the previous root had of it.
+ */
+export async function leaveUnlistedOpen(
+  plan: TreePlan,
+  parts: Pick<SurveyParts, 'database'>,
+): Promise<void> {
+  const listed = new Set(plan.directories.map(({ path }) => path))
+  for (const directory of plan.directories) {
+    for (const [name, entry] of directory.entries) {
+      const path = childPath(directory.path, name)
+      const isOpen =
+        entry.kind === 'directory' &&
+        entry.record === undefined &&
+        !listed.has(path) &&
+        (await parts.database.directories.get(entry.id)) === undefined
+      if (!isOpen) {
+        continue
+      }
+      plan.open.push({ path, reason: 'it cannot be listed' })
+      const previous = (await directory.previous.entries()).get(name)
+      if (previous === undefined) {
+        directory.entries.set(name, { kind: 'absent' })
+        plan.absent.set(path, 'open')
+      } else {
+        directory.entries.set(name, { kind: 'carried', previous })
+      }
+    }
+  }
+}
+
 /** Before anything else: another name of the same inode may stand in an earlier directory. */
 async function rememberSecrets(names: NameRules, { directories }: Snapshot): Promise<void> {
   for (const { path: directory, entries } of directories) {

@@ -75,6 +75,8 @@ export class FakeKeeper {
   #lastId = 0
   #lastLease = 0
   #lastSnapshot = 0
+  /** Directories that it may not read: they are entries and never parts. */
+  readonly unreadable = new Set<string>()
   /** Called before a request of the daemon is answered; a test can act, or throw. */
   readonly before = new Map<string, Handler>()
   /** Called when the answer is made and not sent yet: what it sends overtakes the answer. */
@@ -399,7 +401,7 @@ export class FakeKeeper {
     const listed = new Set<string>()
     for (const path of message.all === true ? this.#everyFolder('') : changed) {
       for (let folder = path; ; folder = parentOf(folder)) {
-        if (existsSync(this.#at(folder)) && !this.#isUnlisted(folder)) {
+        if (existsSync(this.#at(folder)) && !this.#isHidden(folder)) {
           listed.add(folder)
         }
         if (folder === '') {
@@ -531,6 +533,10 @@ export class FakeKeeper {
       this.#leases.delete(number)
       closeSync(lease.fd)
     }
+  }
+
+  #isHidden(path: string): boolean {
+    return this.unreadable.has(path) || this.#isUnlisted(path)
   }
 
   #isUnlisted(path: string): boolean {

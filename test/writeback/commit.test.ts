@@ -396,6 +396,29 @@ test('a write whose news overtakes the answer of the settling wins too', async (
   assert.equal(found.get('file'), 'two')
 })
 
+test('a directory that cannot be listed is open, and costs nobody else', async (t) => {
+  const mount = await fakeMount(t)
+  const { keeper } = mount
+  keeper.unreadable.add('closed')
+  keeper.mkdir('closed')
+  keeper.write('file', 'x')
+  keeper.symlink('closed/file', 'link')
+  for (const round of ['first', 'second']) {
+    const { open, tree } = await mount.commit()
+    assert.deepEqual(
+      open.map(({ path }) => path),
+      ['closed', 'link'],
+      round,
+    )
+    assert.ok(tree)
+  }
+  keeper.unreadable.clear()
+  const last = await mount.commit()
+  assert.equal(last.dirty, 0)
+  const found = await drainAndRead(mount, last.tree)
+  assert.deepEqual([...found.keys()].sort(), ['closed/', 'file', 'link'])
+})
+
 test('commits that come while one runs share the next', async (t) => {
   const mount = await fakeMount(t)
   mount.keeper.write('file', 'x')
