@@ -21,10 +21,7 @@ import {
 } from '../support/index.ts'
 import { from, sharedOrigin } from './pair.ts'
 import { processesIn } from './processes.ts'
-import { quickKeeper } from './quick-keeper.ts'
 
-/** Longer than the patience with a peer that is silent, so that the reason is the peer's. */
-const DEADLINE_MS = 12_000
 const RAW = 0x55
 const DAG_PB = 0x70
 const DAG_CBOR = 0x71
@@ -35,11 +32,8 @@ const AT_A_TIME = 3
 /** Runs `mount` with these words, which must fail, and looks that it left nothing at all. */
 async function refused(t: TestContext, words: string[]): Promise<Finished> {
   const base = tempDir(t)
-  const scratch = tempDir(t)
   mkdirSync(join(base, 'm'))
-  const env = scrubbedEnvironment(join(scratch, 'home'), {
-    MODELCACHE_KEEPER: quickKeeper(scratch, DEADLINE_MS),
-  })
+  const env = scrubbedEnvironment(join(tempDir(t), 'home'))
   const args = ['mount', join(base, 'm'), '--store', join(base, 'a/new/store'), ...words]
   const run = { env, cwd: base, deadlineMs: 60_000 }
   t.after(async () => {
@@ -175,6 +169,17 @@ describe('a peer that', { concurrency: AT_A_TIME }, () => {
     assert.equal(code, 1)
   })
 
+  it('does not answer within --fetch-deadline ends the mount with a reason', async (t) => {
+    if (!has(t, 'fuse')) return
+    const peer = await fakePeer(t, 'silent')
+    const cid = goodRoot(peer).toString()
+    const words = ['--from', cid, '--peer', peer.address, '--fetch-deadline', '1']
+    const { code, stderr } = await refused(t, words)
+    assert.ok(stderr.includes(cid), stderr)
+    assert.match(stderr, /--peer/, 'the remedy')
+    assert.equal(code, 1)
+  })
+
   it('is bad does not matter when another one is good', async (t) => {
     if (!has(t, 'fuse')) return
     const origin = await sharedOrigin(t, (at) => writeFile(join(at, 'file'), 'content\n'))
@@ -223,8 +228,7 @@ describe('a root', () => {
     })
     peer.blocks.set(cid.toString(), bytes)
     const mount = await withMount(t, {
-      args: ['--from', cid.toString(), '--peer', peer.address],
-      env: { MODELCACHE_KEEPER: quickKeeper(tempDir(t), 5_000) },
+      args: ['--from', cid.toString(), '--peer', peer.address, '--fetch-deadline', '4'],
     })
     await assert.rejects(readdir(mount.mountpoint), { code: 'EIO' })
     assert.equal((await stat(mount.mountpoint)).isDirectory(), true)

@@ -7,7 +7,7 @@ import { content, MIB } from './content.ts'
 import { relayedPair } from './pair.ts'
 
 const MODEL = content(24 * MIB, 'the model')
-const DEADLINE_MS = 30_000
+const DEADLINE_S = 30
 
 async function fill(directory: string): Promise<void> {
   await writeFile(join(directory, 'model.bin'), MODEL)
@@ -17,7 +17,7 @@ async function fill(directory: string): Promise<void> {
 
 /** A pair, and a read of the second mount that got some of its bytes and waits for the rest. */
 async function stalledRead(t: TestContext) {
-  const pair = await relayedPair(t, fill, DEADLINE_MS)
+  const pair = await relayedPair(t, fill, DEADLINE_S)
   const { second, relay } = pair
   relay.behaveAfter(5 * MIB, 'stall')
   const reading = readFile(join(second.mountpoint, 'model.bin'))

@@ -1,12 +1,5 @@
 import type { TestContext } from 'node:test'
-import {
-  type CommitAnswer,
-  type Mount,
-  type MountOptions,
-  tempDir,
-  withMount,
-} from '../support/index.ts'
-import { quickKeeper } from './quick-keeper.ts'
+import { type CommitAnswer, type Mount, type MountOptions, withMount } from '../support/index.ts'
 import { type TcpRelay, tcpRelay } from './tcp-relay.ts'
 
 /** A mount that was filled, committed and shared. */
@@ -51,17 +44,16 @@ export async function mountPair(
   return { first: origin.mount, second, committed: origin.committed }
 }
 
-/** A pair with a relay between, whose second mount gives a fetch up after `deadlineMs`. */
+/** A pair with a relay between, whose second mount gives a fetch up after `deadlineS` seconds. */
 export async function relayedPair(
   t: TestContext,
   fill: (directory: string) => Promise<void>,
-  deadlineMs: number,
+  deadlineS: number,
 ): Promise<Pair & { relay: TcpRelay }> {
   const origin = await sharedOrigin(t, fill)
   const relay = await tcpRelay(t, origin.address)
   const second = await withMount(t, {
-    args: from(origin, relay.address),
-    env: { MODELCACHE_KEEPER: quickKeeper(tempDir(t), deadlineMs) },
+    args: [...from(origin, relay.address), '--fetch-deadline', String(deadlineS)],
   })
   return { first: origin.mount, second, committed: origin.committed, relay }
 }
