@@ -14,9 +14,10 @@ import {
 } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { has, waitFor } from '../support/index.ts'
+import { has, waitFor, withMount } from '../support/index.ts'
 import { content, MIB } from './content.ts'
-import { relayedPair } from './pair.ts'
+import { from, relayedPair, sharedOrigin } from './pair.ts'
+import { tcpRelay } from './tcp-relay.ts'
 
 /** Long enough to load what fetches on a busy machine. */
 const DEADLINE_S = 4
@@ -132,3 +133,21 @@ for (const trouble of ['cut', 'stall', 'lie'] as const) {
     assert.equal((await second.status()).hydrate.errors, 0)
   })
 }
+
+test('with another peer, nobody notices that one is cut in the middle', async (t) => {
+  if (!has(t, 'fuse')) return
+  const origin = await sharedOrigin(t, fill)
+  const [one, other] = [await tcpRelay(t, origin.address), await tcpRelay(t, origin.address)]
+  const words = [...from(origin, one.address), '--peer', other.address]
+  const second = await withMount(t, { args: words })
+  for (const relay of [one, other]) relay.behaveAfter(4 * MIB, 'cut')
+  const reading = readFile(join(second.mountpoint, 'model.bin'))
+  const cut = await waitFor('one of them to be cut', () => {
+    return [one, other].find((relay) => relay.behaviour === 'cut')
+  })
+  const left = cut === one ? other : one
+  left.behave('pass')
+  assert.ok((await reading).equals(MODEL))
+  assert.equal((await second.status()).hydrate.errors, 0)
+  assert.ok(left.passedBytes > MIB)
+})

@@ -69,6 +69,58 @@ test('the fetching daemon is killed in the middle of a read: the read completes'
   assert.equal((await second.status()).restarts, 1)
 })
 
+test('the fetching daemon is killed while it lists a directory: no name is lost', async (t) => {
+  if (!has(t, 'fuse')) return
+  const names = Array.from({ length: 3000 }, (_, index) => `entry ${10_000 + index}`)
+  const fillMany = async (at: string) => {
+    await mkdir(join(at, 'many'))
+    for (const name of names) await writeFile(join(at, 'many', name), name)
+  }
+  const { second, committed } = await relayedPair(t, fillMany, DEADLINE_S)
+  const { pid } = await second.status()
+  const listing = readdir(join(second.mountpoint, 'many'))
+  await waitFor('the first entries', async () => {
+    return (await readdir(join(second.store, 'tree', 'many'))).length > 0
+  })
+  process.kill(pid, 'SIGKILL')
+  assert.deepEqual((await listing).sort(), names)
+  assert.equal(
+    await readFile(join(second.mountpoint, 'many', 'entry 12345'), 'utf8'),
+    'entry 12345',
+  )
+  assert.equal((await second.commitAll()).root, committed.root)
+})
+
+test('the fetching daemon is killed again and again: every byte comes, and all is clean', async (t) => {
+  if (!has(t, 'fuse')) return
+  const sizes = Array.from({ length: 40 }, (_, index) => 1 + index * 60_000)
+  const fillSome = async (at: string) => {
+    for (const size of sizes) await writeFile(join(at, `${size}.bin`), content(size, `${size}`))
+  }
+  const { second, committed, relay } = await relayedPair(t, fillSome, DEADLINE_S)
+  const reading = Promise.all(
+    sizes.map(async (size) => {
+      const bytes = await readFile(join(second.mountpoint, `${size}.bin`))
+      assert.ok(bytes.equals(content(size, `${size}`)), `${size}.bin`)
+    }),
+  )
+  // A failure is told where it is awaited, below.
+  reading.catch(() => undefined)
+  for (const part of [1, 2, 3]) {
+    await waitFor('some more bytes', () => relay.passedBytes > part * 4 * MIB)
+    await second.killDaemon()
+  }
+  await reading
+  const again = await second.commitAll()
+  assert.deepEqual([again.root, again.tree], [committed.root, committed.tree])
+  await second.unmount()
+  await second.mount([])
+  for (const size of sizes) {
+    const bytes = await readFile(join(second.mountpoint, `${size}.bin`))
+    assert.ok(bytes.equals(content(size, `${size}`)), `${size}.bin, mounted again`)
+  }
+})
+
 test('keeper and daemon are killed in the middle of a read: later reads are right', async (t) => {
   if (!has(t, 'fuse')) return
   const { second, relay, reading, committed } = await stalledRead(t)
