@@ -69,6 +69,12 @@ impl Changes {
         self.state.lock().marks.remove(&ino).is_some()
     }
 
+    /// Whether anything changed that no commit has.
+    pub fn any(&self) -> bool {
+        let state = self.state.lock();
+        state.all || !state.marks.is_empty() || !state.pending.is_empty()
+    }
+
     /// Not all directories that changed are known: the next snapshot lists everything.
     pub fn mark_all(&self) {
         self.state.lock().all = true;

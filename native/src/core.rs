@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use fuser::{FileAttr, Generation, INodeNo};
@@ -24,7 +24,7 @@ use crate::link::Link;
 use crate::nodes::{Nodes, Stage};
 use crate::notify::Notify;
 use crate::objects::Objects;
-use crate::ops::hydrate::Conversions;
+use crate::ops::truncate::Conversions;
 use crate::pool::Pool;
 use crate::protocol::{FinalBy, InodeId, Item};
 
@@ -67,6 +67,9 @@ pub struct Core {
     pub passthrough: RwLock<Passthrough>,
     /// Whether passthrough opens are answered; read on each open.
     pub passthrough_active: AtomicBool,
+    /// A daemon was ready once. Before that the tree may become another one (`--from`), and what
+    /// the kernel is told of names must not last.
+    pub was_ready: AtomicBool,
     pub restarts: AtomicU32,
     /// Held shared by every operation that changes names or attributes, for its system calls;
     /// exclusively by a snapshot, which is one moment of the tree.
@@ -103,6 +106,7 @@ impl Core {
             // Their nodes are found by the first snapshot.
             let _ = dirty.insert(*id, false);
         }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let deadline = Duration::from_millis(parts.config.fetch_deadline_ms);
         Ok(Self {
             tree: Arc::new(tree),
@@ -110,7 +114,7 @@ impl Core {
             root: root.id(),
             dev: root.dev,
             nodes: Nodes::new(root.id()),
-            dir_fds: DirFds::new(crate::dir_fds::CAPACITY),
+            dir_fds: DirFds::new(crate::dir_fds::capacity(limit.current)),
             objects,
             handles: Handles::default(),
             changes: Changes::new(parts.unclean || !noted.is_empty()),
@@ -123,6 +127,7 @@ impl Core {
             counters: Counters::default(),
             passthrough: RwLock::default(),
             passthrough_active: AtomicBool::new(false),
+            was_ready: AtomicBool::new(false),
             restarts: AtomicU32::new(0),
             namespace: RwLock::new(()),
             moves: ReentrantMutex::new(()),
@@ -178,7 +183,11 @@ impl Core {
     }
 
     pub fn entry_ttl(&self) -> Duration {
-        LONG_TTL
+        if self.was_ready.load(Ordering::Acquire) {
+            LONG_TTL
+        } else {
+            NO_TTL
+        }
     }
 
     pub fn attr_of(&self, mut stat: Stat) -> (FileAttr, Duration) {
@@ -224,6 +233,11 @@ impl Core {
     pub fn make_dirty(&self, stat: &Stat) -> Result<()> {
         let id = stat.id();
         self.break_lease(id.ino);
+        if stat.nlink == 0 {
+            // Unlinked: its row went with its last name, and it never gets another (linkat gives
+            // ENOENT), so that there is nothing to settle and nobody to tell.
+            return Ok(());
+        }
         self.mark_parents(stat);
         if self.dirty.contains(id) {
             if self.dirty.claim(id) {

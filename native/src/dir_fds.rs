@@ -7,7 +7,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 /// Working sets are a few dozen directories; each costs one descriptor.
-pub const CAPACITY: usize = 1024;
+const CAPACITY: usize = 1024;
+
+/// Most descriptors are for the files that programs have open.
+pub fn capacity(descriptor_limit: Option<u64>) -> usize {
+    let share = descriptor_limit.map_or(CAPACITY, |limit| limit as usize / 8);
+    share.clamp(16, CAPACITY)
+}
 
 #[derive(Default)]
 struct Ring {

@@ -23,6 +23,9 @@ struct State {
     written: u64,
     synced: u64,
     syncing: bool,
+    /// A write or fdatasync failed. The kernel tells such an error once and may forget the pages,
+    /// so that the file cannot be trusted any more: the next note writes a new one.
+    failed: bool,
 }
 
 pub struct DirtyLog {
@@ -36,6 +39,7 @@ impl DirtyLog {
     /// Opens or creates the log and reads it; a torn last line is ignored.
     pub fn open(store: OwnedFd) -> Result<Self> {
         let file = open_append(store.as_fd(), NAME, OFlags::empty())?;
+        fsync(&store)?;
         let text = read_all(&file)?;
         let noted = parse(&text);
         let mut lines = text.iter().filter(|byte| **byte == b'\n').count();
@@ -53,6 +57,7 @@ impl DirtyLog {
                 written: 0,
                 synced: 0,
                 syncing: false,
+                failed: false,
             }),
             synced: Condvar::new(),
         })
@@ -67,8 +72,19 @@ impl DirtyLog {
     /// Appends the inode; durable on return. Concurrent callers share one fdatasync.
     pub fn note(&self, id: InodeId) -> Result<()> {
         let mut state = self.state.lock();
+        if state.failed && !state.syncing {
+            let known = state.noted.insert(id.ino, id.btime);
+            let result = self.rewrite(&mut state);
+            if result.is_err() && known.is_none() {
+                state.noted.remove(&id.ino);
+            }
+            return result;
+        }
         let line = format!("{} {}\n", id.ino, id.btime);
-        write_all(&state.file, line.as_bytes())?;
+        if let Err(failed) = write_all(&state.file, line.as_bytes()) {
+            state.failed = true;
+            return Err(failed);
+        }
         state.lines += 1;
         state.written += 1;
         state.noted.insert(id.ino, id.btime);
@@ -78,17 +94,28 @@ impl DirtyLog {
                 self.synced.wait(&mut state);
                 continue;
             }
+            if state.failed {
+                return self.rewrite(&mut state);
+            }
             state.syncing = true;
             let covers = state.written;
             let file = rustix::io::fcntl_dupfd_cloexec(&state.file, 0);
             let result = parking_lot::MutexGuard::unlocked(&mut state, || fdatasync(file?));
             state.syncing = false;
             self.synced.notify_all();
-            result?;
+            if let Err(failed) = result {
+                state.failed = true;
+                return Err(failed);
+            }
             state.synced = state.synced.max(covers);
         }
-        if state.lines > REWRITE_LINES && state.lines > 2 * state.noted.len() && !state.syncing {
-            self.rewrite(&mut state)?;
+        let long = state.lines > REWRITE_LINES && state.lines > 2 * state.noted.len();
+        if long
+            && !state.syncing
+            && let Err(errno) = self.rewrite(&mut state)
+        {
+            // The note itself is durable.
+            log::warn!("dirty.log: {errno}");
         }
         Ok(())
     }
@@ -107,7 +134,7 @@ impl DirtyLog {
         while state.syncing {
             self.synced.wait(&mut state);
         }
-        if state.lines > state.noted.len() {
+        if state.failed || state.lines > state.noted.len() {
             self.rewrite(&mut state)?;
         }
         Ok(())
@@ -128,9 +155,14 @@ impl DirtyLog {
         write_all(&file, text.as_bytes())?;
         fsync(&file)?;
         renameat(&self.store, NEW_NAME, &self.store, NAME)?;
-        fsync(&self.store)?;
+        // From here on the name leads to the new file, whatever fails.
         state.file = file;
         state.lines = state.noted.len();
+        state.failed = true;
+        fsync(&self.store)?;
+        // The new file was fsynced with all that is noted.
+        state.synced = state.written;
+        state.failed = false;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
@@ -52,7 +53,13 @@ pub struct Filling {
     complete: AtomicBool,
     /// A leaf in the lock order.
     present: Mutex<Ranges>,
+    /// The range that failed last at its deadline, and when. A leaf in the lock order.
+    failed: Mutex<Option<(Instant, u64, u64)>>,
 }
+
+/// The kernel reads a page again, at once, when its read-ahead failed (mm/filemap.c,
+/// filemap_read_folio): a program must not wait for two deadlines.
+const FAILURE_STANDS: Duration = Duration::from_millis(100);
 
 impl Filling {
     pub fn new(id: InodeId, size: u64) -> Self {
@@ -61,7 +68,19 @@ impl Filling {
             size: AtomicU64::new(size),
             complete: AtomicBool::new(false),
             present: Mutex::default(),
+            failed: Mutex::default(),
         }
+    }
+
+    pub fn note_failure(&self, start: u64, end: u64) {
+        *self.failed.lock() = Some((Instant::now(), start, end));
+    }
+
+    /// Whether these bytes failed a moment ago.
+    pub fn just_failed(&self, start: u64, end: u64) -> bool {
+        self.failed.lock().is_some_and(|(when, from, to)| {
+            from < end && start < to && when.elapsed() < FAILURE_STANDS
+        })
     }
 
     pub fn size(&self) -> u64 {

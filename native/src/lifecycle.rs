@@ -152,6 +152,11 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 const BUSY_GRACE: Duration = Duration::from_secs(5);
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 
+pub const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// A daemon that drains asks for leases and snapshots; the longest it is silent is while it hashes
+/// one file. One that hangs must not keep the mount for ever.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(300);
+
 /// How the mount ended.
 pub struct Ended {
     /// Files whose content is not in the log; `None` when no daemon said so.
@@ -170,20 +175,33 @@ pub struct Serving<'a> {
 impl Serving<'_> {
     pub fn run(&self) -> Ended {
         let mut draining = false;
+        // By a signal: a mount that was unmounted in another way is not told so twice by the first.
+        let mut told = false;
         let mut unmounted = false;
         let mut gave_up = false;
         loop {
-            let Ok(signal) = self.signals.recv() else {
-                return Ended { dirty: None };
+            let signal = match self.signals.recv_timeout(LOOK_AROUND) {
+                Ok(signal) => signal,
+                Err(RecvTimeoutError::Disconnected) => return Ended { dirty: None },
+                Err(RecvTimeoutError::Timeout) => {
+                    if draining && self.core.link.silence() > LONGEST_SILENCE {
+                        log::error!("the daemon says nothing more: ending without it");
+                        return self.end_alone();
+                    }
+                    continue;
+                }
             };
             match signal {
-                Signal::Terminate if draining => {
+                Signal::Terminate if told => {
                     log::warn!("told to end twice: ending without the daemon");
                     return self.end_alone();
                 }
                 Signal::Terminate => {
+                    told = true;
+                    if !draining {
+                        self.drain("signal", false);
+                    }
                     draining = true;
-                    self.drain("signal", false);
                 }
                 Signal::SessionEnded => {
                     unmounted = true;

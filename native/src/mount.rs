@@ -64,8 +64,11 @@ pub fn mount(options: &MountOptions) -> Result<OwnedFd, MountError> {
             ));
         }
     };
+    let ordinary_user = !rustix::process::geteuid().is_root();
     match mount_directly(options, mode) {
         Err(Errno::PERM) => mount_by_helper(options),
+        // The device may be root's alone: the helper opens it itself.
+        Err(Errno::ACCESS) if ordinary_user => mount_by_helper(options),
         Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Err(MountError::new(
             "no-fuse",
             5,

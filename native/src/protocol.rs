@@ -245,6 +245,7 @@ pub fn errno_by_name(name: &str) -> Errno {
         "EDQUOT" => Errno::DQUOT,
         "EACCES" => Errno::ACCESS,
         "EROFS" => Errno::ROFS,
+        "ECANCELED" => Errno::CANCELED,
         _ => Errno::IO,
     }
 }

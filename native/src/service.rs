@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::OFlags;
 use rustix::io::{Errno, Result};
@@ -16,6 +17,9 @@ use crate::notify::Notification;
 use crate::protocol::{FromDaemon, InodeId, Notice, WireName};
 use crate::resolve::open_beneath;
 use crate::snapshot;
+
+/// Dirty inodes that `stats` names: so that its answer fits into a frame.
+const MAX_DIRTY_TOLD: usize = 100_000;
 
 /// What one connection's messages act on.
 pub struct Service {
@@ -185,7 +189,8 @@ impl Core {
 
     fn stats(&self) -> Value {
         let (open_files, open_for_writing) = self.handles.counts();
-        let dirty: Vec<Value> = self.dirty.ids().into_iter().map(InodeId::json).collect();
+        let ids = self.dirty.ids().into_iter().take(MAX_DIRTY_TOLD);
+        let dirty: Vec<Value> = ids.map(InodeId::json).collect();
         json!({
             "reads": Counters::get(&self.counters.reads),
             "readBytes": Counters::get(&self.counters.read_bytes),
@@ -217,14 +222,7 @@ impl Core {
             Notice::Inode { id } => {
                 let id = InodeId::from(id);
                 self.nodes.set_stage(id.ino, crate::nodes::Stage::Unknown);
-                let node = self.node(id.ino);
-                // No notifications for pages of an open file: they may wait for a read that
-                // waits for us.
-                self.notify.send(if self.handles.is_open(id.ino) {
-                    Notification::Attributes(node)
-                } else {
-                    Notification::Inode(node)
-                });
+                self.forget_cached(id.ino);
             }
             Notice::Complete { id } => self.became_complete(id.into()),
             Notice::Entry { path, name } => match self.ino_of_path(&path) {
@@ -235,6 +233,17 @@ impl Core {
                 Err(errno) => log::warn!("notify {}: {errno}", path.os().display()),
             },
         }
+    }
+
+    /// The kernel forgets what it has cached of an inode. Not the pages of an open file: that may
+    /// wait for a read that waits for us.
+    pub fn forget_cached(&self, ino: u64) {
+        let node = self.node(ino);
+        self.notify.send(if self.handles.is_open(ino) {
+            Notification::Attributes(node)
+        } else {
+            Notification::Inode(node)
+        });
     }
 
     fn ino_of_path(&self, path: &WireName) -> Result<u64> {
@@ -249,6 +258,7 @@ impl Core {
     fn forget_root_stage(&self) {
         self.nodes
             .set_stage(self.root.ino, crate::nodes::Stage::Unknown);
+        self.was_ready.store(true, Ordering::Release);
         self.notify
             .send(Notification::Attributes(self.node(self.root.ino)));
     }

@@ -62,6 +62,7 @@ pub fn wait(core: &Arc<Core>, lifecycle: &Arc<Lifecycle>) {
 fn broken(core: &Core, fd: i32) {
     if let Some((lease, id)) = core.leases.signalled(fd) {
         core.mark_names(id.ino);
+        core.forget_cached(id.ino);
         core.link.event(&json!({ "t": "broken", "lease": lease }));
     }
 }

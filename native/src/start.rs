@@ -2,26 +2,24 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use fuser::{BackgroundSession, BackingId, Config, Session, SessionACL};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, openat};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use crate::config::{PassthroughWish, StartConfig};
+use crate::config::StartConfig;
 use crate::core::{Core, Parts};
-use crate::lifecycle::{Ended, Lifecycle, Serving, Signal, State};
-use crate::mount::{self, MountError, MountOptions};
+use crate::lifecycle::{Ended, LONGEST_SILENCE, LOOK_AROUND, Lifecycle, Serving, Signal, State};
+use crate::mount::MountError;
 use crate::notify::{Notification, Notify};
-use crate::ops::Mounted;
 use crate::pool::Pool;
+use crate::session;
 use crate::signals;
 use crate::status::{self, Status};
 use crate::supervisor::Supervisor;
@@ -32,6 +30,8 @@ pub struct StartError {
     code: &'static str,
     pub message: String,
     pub exit: i32,
+    /// The mount was there for a moment, and something was written to it.
+    changed: bool,
 }
 
 impl StartError {
@@ -40,6 +40,7 @@ impl StartError {
             code,
             message,
             exit: 1,
+            changed: false,
         }
     }
 
@@ -56,11 +57,12 @@ impl From<MountError> for StartError {
             code: error.code,
             message: error.message,
             exit: error.exit,
+            changed: false,
         }
     }
 }
 
-fn failed(what: &str, error: impl std::fmt::Display) -> StartError {
+pub fn failed(what: &str, error: impl std::fmt::Display) -> StartError {
     StartError::new("start-failed", format!("{what}: {error}"))
 }
 
@@ -177,6 +179,7 @@ pub fn run() -> Result<i32, StartError> {
         code: "usage",
         message,
         exit: 2,
+        changed: false,
     })?;
     let store = Store::open(&config)?;
     let status_socket = status::bind().map_err(|error| failed("run/keeper.sock", error))?;
@@ -186,8 +189,11 @@ pub fn run() -> Result<i32, StartError> {
     let result = match serve(config, store, status_socket) {
         Ok(ended) => finish(&ended),
         Err(error) => {
-            // Nothing was served, so nothing became dirty.
-            if !unclean && let Err(errno) = remove_unclean(&mark) {
+            // What was written while the daemon started is found by looking at everything.
+            if !unclean
+                && !error.changed
+                && let Err(errno) = remove_unclean(&mark)
+            {
                 log::warn!("unclean: {errno}");
             }
             Err(error)
@@ -201,6 +207,8 @@ pub fn run() -> Result<i32, StartError> {
 struct Served {
     core: Arc<Core>,
     ended: Ended,
+    /// The kernel's session is over. After a lazy unmount it is not while programs use the mount.
+    over: bool,
 }
 
 /// An error means that no program ever saw the mount.
@@ -219,7 +227,7 @@ fn serve(config: StartConfig, store: Store, socket: UnixListener) -> Result<Serv
     let core =
         Arc::new(Core::open(parts).map_err(|errno| failed(&format!("store {path}"), errno))?);
     start_threads(&core, &lifecycle, notifications).map_err(|error| failed("threads", error))?;
-    let session = start_session(&core, &lifecycle, &store.lock)?;
+    let session = session::start(&core, &lifecycle, &store.lock)?;
     let supervisor = Arc::new(Supervisor::new(core.clone(), lifecycle.clone()));
     let status = Status {
         core: core.clone(),
@@ -230,15 +238,18 @@ fn serve(config: StartConfig, store: Store, socket: UnixListener) -> Result<Serv
     let supervised = supervisor.clone();
     let child =
         spawn("supervisor", move || supervised.run()).map_err(|error| failed("threads", error))?;
-    let watched = watch_session(session, &lifecycle).map_err(|error| failed("threads", error))?;
+    let watched = session::watch(session, &lifecycle).map_err(|error| failed("threads", error))?;
     let kill = || supervisor.kill();
-    if let Err(error) = wait_until_ready(&core, &lifecycle, &events) {
+    let ended = supervisor.clone();
+    core.link.end_daemon_by(move || ended.kill());
+    if let Err(mut error) = wait_until_ready(&core, &lifecycle, &events) {
         lifecycle.end();
         supervisor.kill();
         if let Err(failure) = lifecycle.unmount(true) {
             log::error!("{}", failure.message);
         }
-        join_within(watched, SESSION_GRACE);
+        let over = join_within(watched, SESSION_GRACE);
+        error.changed = !over || core.changes.any() || !core.dirty.ids().is_empty();
         return Err(error);
     }
     let serving = Serving {
@@ -248,12 +259,12 @@ fn serve(config: StartConfig, store: Store, socket: UnixListener) -> Result<Serv
         kill_daemon: &kill,
     };
     let ended = serving.run();
-    join_within(watched, SESSION_GRACE);
+    let over = join_within(watched, SESSION_GRACE);
     join_within(child, SESSION_GRACE);
-    Ok(Served { core, ended })
+    Ok(Served { core, ended, over })
 }
 
-fn spawn(
+pub fn spawn(
     name: &str,
     work: impl FnOnce() + Send + 'static,
 ) -> io::Result<std::thread::JoinHandle<()>> {
@@ -276,101 +287,6 @@ fn start_threads(
     Ok(())
 }
 
-fn start_session(
-    core: &Arc<Core>,
-    lifecycle: &Lifecycle,
-    lock: &OwnedFd,
-) -> Result<BackgroundSession, StartError> {
-    let config = &core.config;
-    let off = config.passthrough == PassthroughWish::Off;
-    let stack_depth = if off {
-        0
-    } else {
-        mount::stack_depth(&core.store)
-    };
-    if off {
-        "switched off".clone_into(&mut core.passthrough.write().reason);
-    }
-    let options = MountOptions {
-        mountpoint: config.mountpoint.clone(),
-        source: config.fs_name(),
-        read_only: config.read_only,
-        allow_other: config.allow_other,
-    };
-    let device = mount::mount(&options)?;
-    let info = mount::mounted_at(&config.mountpoint);
-    if let Some(info) = &info {
-        lifecycle.mounted_as(info.device.clone());
-    }
-    let started = (|| {
-        let mounted = Mounted {
-            core: core.clone(),
-            stack_depth,
-        };
-        let mut session_config = Config::default();
-        session_config.n_threads = Some(config.threads);
-        session_config.clone_fd = true;
-        // Who may use the mount is the kernel's to decide (allow_other).
-        let session = Session::from_fd(mounted, device, SessionACL::All, session_config)?;
-        core.notify.attach(session.notifier());
-        probe_passthrough(core, &session, lock)?;
-        session.spawn()
-    })();
-    started
-        .map_err(|error| {
-            if let Err(failure) = lifecycle.unmount(true) {
-                log::error!("{}", failure.message);
-            }
-            failed(&format!("serve {}", config.mountpoint.display()), error)
-        })
-        .inspect(|_| {
-            if let Some(info) = &info
-                && !core.passthrough_active.load(Ordering::Acquire)
-            {
-                mount::raise_read_ahead(info);
-            }
-        })
-}
-
-/// Registers a file of the store once: what capabilities say is not true in a user name space.
-fn probe_passthrough(core: &Core, session: &Session<Mounted>, file: &OwnedFd) -> io::Result<()> {
-    let mut passthrough = core.passthrough.write();
-    if !passthrough.active {
-        log::info!("passthrough is off: {}", passthrough.reason);
-        return Ok(());
-    }
-    let device = mount::duplicate(session.as_fd())?;
-    match BackingId::create_raw(&device, file) {
-        Ok(id) => {
-            mount::close_backing(&device, id)?;
-            core.passthrough_active.store(true, Ordering::Release);
-        }
-        Err(error) => {
-            passthrough.active = false;
-            passthrough.reason = match error.raw_os_error() {
-                Some(libc::EPERM) => "needs CAP_SYS_ADMIN (mount as root)".to_owned(),
-                Some(libc::ELOOP) => "the store's file system is stacked too deep".to_owned(),
-                _ => format!("the kernel refuses it: {error}"),
-            };
-            log::info!("passthrough is off: {}", passthrough.reason);
-        }
-    }
-    Ok(())
-}
-
-fn watch_session(
-    session: BackgroundSession,
-    lifecycle: &Arc<Lifecycle>,
-) -> io::Result<std::thread::JoinHandle<()>> {
-    let lifecycle = lifecycle.clone();
-    spawn("session", move || {
-        if let Err(error) = session.join() {
-            log::warn!("the session ended: {error}");
-        }
-        lifecycle.signal(Signal::SessionEnded);
-    })
-}
-
 fn wait_until_ready(
     core: &Core,
     lifecycle: &Lifecycle,
@@ -380,9 +296,10 @@ fn wait_until_ready(
         code: "daemon-failed",
         message,
         exit,
+        changed: false,
     };
     loop {
-        match events.recv() {
+        match events.recv_timeout(LOOK_AROUND) {
             Ok(Signal::DaemonReady) => break,
             Ok(Signal::DaemonFailed { exit, message }) => {
                 return Err(daemon_failed(exit, message));
@@ -398,11 +315,22 @@ fn wait_until_ready(
                     "told to end while starting".to_owned(),
                 ));
             }
+            Ok(Signal::DaemonEnded) => {
+                return Err(daemon_failed(
+                    1,
+                    "the daemon ended before it was ready".to_owned(),
+                ));
+            }
             Ok(Signal::SessionEnded) => {
                 let message = "the mount was taken away while starting".to_owned();
                 return Err(StartError::new("mount-failed", message));
             }
             Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) if core.link.silence() > LONGEST_SILENCE => {
+                let message = "the daemon says nothing; see log/daemon.log".to_owned();
+                return Err(daemon_failed(1, message));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(error) => return Err(failed("the keeper's threads", error)),
         }
     }
@@ -416,17 +344,19 @@ fn wait_until_ready(
     Ok(())
 }
 
-fn join_within(thread: std::thread::JoinHandle<()>, grace: Duration) {
+/// False if the thread did not end in time.
+fn join_within(thread: std::thread::JoinHandle<()>, grace: Duration) -> bool {
     let until = Instant::now() + grace;
     while !thread.is_finished() {
         if Instant::now() >= until {
-            return;
+            return false;
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     if thread.join().is_err() {
         log::error!("a thread panicked");
     }
+    true
 }
 
 /// Nothing dirty: the next mount compares no stamps. What the dirty log still names is local-only
@@ -435,6 +365,8 @@ fn finish(served: &Served) -> Result<i32, StartError> {
     let core = &served.core;
     core.leases.drop_all();
     match served.ended.dirty {
+        // Programs may have written after the last commit: the next mount looks at everything.
+        Some(0) if !served.over => Ok(0),
         Some(0) => {
             core.dirty_log
                 .clear()

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -122,7 +123,10 @@ impl Supervisor {
     fn serve_once(&self) -> io::Result<std::process::ExitStatus> {
         self.ready.store(false, Ordering::Release);
         self.failed.store(false, Ordering::Release);
-        self.core.dirty_log.compact()?;
+        if let Err(errno) = self.core.dirty_log.compact() {
+            // A full disk: the log is longer than it need be, which costs hashes.
+            log::warn!("dirty.log: {errno}");
+        }
         let (ours, theirs) = UnixStream::pair()?;
         let mut child = self.spawn(theirs)?;
         self.note_started(&child);
@@ -148,6 +152,7 @@ impl Supervisor {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
+            .mode(0o600)
             .open("log/daemon.log")?;
         let number = socket.as_raw_fd();
         let keeper = std::process::id();
@@ -198,7 +203,7 @@ impl Supervisor {
     fn write(&self, mut socket: &UnixStream, connection: u64) {
         while let Some(message) = self.core.link.next_outgoing(connection) {
             if let Err(error) = write_frame(&mut socket, &message) {
-                log::debug!("write to the daemon: {error}");
+                log::warn!("write to the daemon: {error}");
                 break;
             }
         }
@@ -214,17 +219,20 @@ impl Supervisor {
         };
         loop {
             match read_frame(&mut socket) {
-                Ok(Some(frame)) => match serde_json::from_slice::<FromDaemon>(&frame) {
-                    Ok(message) => {
-                        self.listen(&message);
-                        service.take(message);
+                Ok(Some(frame)) => {
+                    self.core.link.heard();
+                    match serde_json::from_slice::<FromDaemon>(&frame) {
+                        Ok(message) => {
+                            self.listen(&message);
+                            service.take(message);
+                        }
+                        Err(error) => {
+                            log::error!("the daemon's message is not understood: {error}");
+                            self.kill();
+                            break;
+                        }
                     }
-                    Err(error) => {
-                        log::error!("the daemon's message is not understood: {error}");
-                        self.kill();
-                        break;
-                    }
-                },
+                }
                 Ok(None) => break,
                 Err(error) => {
                     log::warn!("read from the daemon: {error}");

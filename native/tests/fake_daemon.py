@@ -12,6 +12,7 @@ import threading
 STORE = os.getcwd()
 SOCK = socket.socket(fileno=3)
 SEND = threading.Lock()
+FILL = threading.Lock()
 EXTENT = 1024 * 1024
 
 answers = {}
@@ -68,6 +69,11 @@ def reply(message, **fields):
 
 
 def do_fill(message):
+    with FILL:
+        fill(message)
+
+
+def fill(message):
     hello = state["hello"]
     path = f"/proc/{hello['keeperPid']}/fd/{message['fd']}"
     fd = os.open(path, os.O_RDWR)
@@ -133,6 +139,7 @@ def make_placeholder(path, entry):
     else:
         with open(path, "xb") as out:
             os.truncate(out.fileno(), entry["size"])
+            os.fchmod(out.fileno(), 0o600)
             os.setxattr(out.fileno(), "user.mc", data)
 
 
@@ -206,7 +213,7 @@ def control(connection):
         elif what == "serve-held":
             held, state["held"] = state["held"], []
             for message in held:
-                (do_fill if message["t"] == "fill" else do_list)(message)
+                serve_request(message)
             result = {"served": len(held)}
         elif what == "event":
             send(command["message"])

@@ -20,12 +20,22 @@ thread_local! {
 }
 
 pub fn read(core: &Arc<Core>, number: u64, offset: u64, length: u32, reply: ReplyData) {
-    let Some(handle) = core.handles.file(number) else {
-        return reply.error(errno(Errno::BADF));
-    };
+    match core.handles.file(number) {
+        Some(handle) => read_handle(core, &handle, offset, length, reply),
+        None => reply.error(errno(Errno::BADF)),
+    }
+}
+
+fn read_handle(
+    core: &Arc<Core>,
+    handle: &Arc<FileHandle>,
+    offset: u64,
+    length: u32,
+    reply: ReplyData,
+) {
     let range = (offset, offset.saturating_add(u64::from(length)));
     let reader = handle.clone();
-    when_present(core, &handle, range, move |core, present| {
+    when_present(core, handle, range, move |core, present| {
         if let Err(failed) = present {
             return reply.error(errno(failed));
         }
@@ -35,6 +45,18 @@ pub fn read(core: &Arc<Core>, number: u64, offset: u64, length: u32, reply: Repl
                 buffer.resize(length, 0);
             }
             match read_full(&reader, &mut buffer[..length], offset) {
+                Ok(filled) if is_short(&reader, offset, filled, length) => {
+                    if core.conversions.is_active(reader.id.ino) {
+                        // It is being truncated at this moment: again when that is done.
+                        let (again, reader) = (core.clone(), reader.clone());
+                        core.pool.run(move || {
+                            read_handle(&again, &reader, offset, length as u32, reply);
+                        });
+                        return;
+                    }
+                    log::error!("inode {}: shorter than its record", reader.id.ino);
+                    reply.error(errno(Errno::IO));
+                }
                 Ok(filled) => {
                     core.counters.read(filled);
                     reply.data(&buffer[..filled]);
@@ -43,6 +65,14 @@ pub fn read(core: &Arc<Core>, number: u64, offset: u64, length: u32, reply: Repl
             }
         });
     });
+}
+
+/// Whether a placeholder's file ended before its size: the kernel would make zeros of the rest.
+fn is_short(handle: &FileHandle, offset: u64, filled: usize, length: usize) -> bool {
+    handle.filling.as_ref().is_some_and(|filling| {
+        let end = filling.size().min(offset + length as u64);
+        !filling.is_complete() && offset + (filled as u64) < end
+    })
 }
 
 /// Fills the buffer, or ends at the end of the file: the kernel takes anything shorter for the end.
@@ -162,6 +192,9 @@ fn seek_now(handle: &FileHandle, offset: i64, whence: i32) -> Result<i64> {
 /// Bytes that one request copies at most: it occupies a thread of the mount.
 const MAX_COPY_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The same from a placeholder: it has to arrive within one deadline.
+const MAX_REMOTE_COPY_BYTES: u64 = 8 * 1024 * 1024;
+
 /// One end of a copy: an open file and a position.
 #[derive(Clone, Copy)]
 pub struct CopyEnd {
@@ -181,7 +214,15 @@ pub fn copy_file_range(
     else {
         return reply.error(errno(Errno::BADF));
     };
-    let length = length.min(MAX_COPY_BYTES);
+    let remote = source
+        .filling
+        .as_ref()
+        .is_some_and(|filling| !filling.is_complete());
+    let length = length.min(if remote {
+        MAX_REMOTE_COPY_BYTES
+    } else {
+        MAX_COPY_BYTES
+    });
     let range = (from.offset, from.offset.saturating_add(length));
     let reader = source.clone();
     when_present(core, &source, range, move |_, present| {

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, Result};
 
 use super::{errno, hydrate::when_listed, names::answer_empty};
+use crate::attr::Stat;
 use crate::core::Core;
 use crate::handles::{DirHandle, DirName};
 use crate::logger::sent;
@@ -74,26 +75,35 @@ pub fn read_dir_names(fd: std::os::fd::BorrowedFd<'_>) -> Result<Vec<DirName>> {
         if name == "." || name == ".." {
             continue;
         }
+        let kind = match file_type(entry.file_type()) {
+            Some(kind) => kind,
+            None => match Stat::at(fd, name) {
+                Ok(stat) => stat.kind(),
+                // It went meanwhile.
+                Err(Errno::NOENT) => continue,
+                Err(failed) => return Err(failed),
+            },
+        };
         names.push(DirName {
             name: name.to_owned(),
             ino: entry.ino(),
-            kind: file_type(entry.file_type()),
+            kind,
         });
     }
     Ok(names)
 }
 
-/// Some file systems leave the type out; the kernel's DT_UNKNOWN has no place in fuser, and
-/// `kind_of` asks again then.
-fn file_type(kind: rustix::fs::FileType) -> FileType {
+/// `None`: the file system leaves the type out, so that only a stat tells it.
+fn file_type(kind: rustix::fs::FileType) -> Option<FileType> {
     match kind {
-        rustix::fs::FileType::Directory => FileType::Directory,
-        rustix::fs::FileType::Symlink => FileType::Symlink,
-        rustix::fs::FileType::Fifo => FileType::NamedPipe,
-        rustix::fs::FileType::Socket => FileType::Socket,
-        rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
-        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
-        rustix::fs::FileType::RegularFile | rustix::fs::FileType::Unknown => FileType::RegularFile,
+        rustix::fs::FileType::RegularFile => Some(FileType::RegularFile),
+        rustix::fs::FileType::Directory => Some(FileType::Directory),
+        rustix::fs::FileType::Symlink => Some(FileType::Symlink),
+        rustix::fs::FileType::Fifo => Some(FileType::NamedPipe),
+        rustix::fs::FileType::Socket => Some(FileType::Socket),
+        rustix::fs::FileType::CharacterDevice => Some(FileType::CharDevice),
+        rustix::fs::FileType::BlockDevice => Some(FileType::BlockDevice),
+        rustix::fs::FileType::Unknown => None,
     }
 }
 
@@ -159,7 +169,7 @@ pub fn readdirplus(core: &Arc<Core>, number: u64, offset: u64, mut reply: ReplyD
                 Ok(None) => false,
                 Err(failed) => {
                     log::error!("list {}: {failed}", entry.name.display());
-                    false
+                    add_damaged(core, &handle, entry, next, &mut reply)
                 }
             }
         };
@@ -197,6 +207,27 @@ fn add_dot(
         &stat.file_attr(),
         generation,
     )
+}
+
+/// A name whose file cannot be told about (a malformed record) is listed even so: it can be removed.
+fn add_damaged(
+    core: &Core,
+    handle: &DirHandle,
+    entry: &DirName,
+    next: u64,
+    reply: &mut ReplyDirectoryPlus,
+) -> bool {
+    let Ok(stat) = core.stat_at(&handle.fd, &entry.name) else {
+        return false;
+    };
+    core.nodes.looked_up(handle.ino, &entry.name, &stat);
+    let generation = core.generation(stat.id());
+    let (attr, ttl) = (stat.file_attr(), std::time::Duration::ZERO);
+    let full = reply.add(attr.ino, next, &entry.name, &ttl, &attr, generation);
+    if full {
+        core.nodes.forget(stat.ino, 1);
+    }
+    full
 }
 
 pub fn releasedir(core: &Arc<Core>, number: u64, reply: ReplyEmpty) {

@@ -3,18 +3,17 @@
 //! No thread of the mount waits. The caller's continuation, with the kernel's reply in it, runs at
 //! once when everything is there, else on the pool when the daemon answered or the deadline passed.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::fs::OFlags;
 use rustix::io::{Errno, Result};
 use serde_json::Value;
 
 use crate::attr::Stat;
 use crate::core::Core;
-use crate::extents::{Filling, remove_map};
+use crate::extents::Filling;
 use crate::handles::FileHandle;
 use crate::leases::proc_path;
 use crate::link::{Answer, Key, Landed};
@@ -22,50 +21,16 @@ use crate::nodes::Stage;
 use crate::pool::Job;
 use crate::protocol::InodeId;
 use crate::record::{PlaceholderRecord, RECORD_XATTR, RecordKind};
-use crate::resolve::read_stage_of;
 
-type Then = Box<dyn FnOnce(&Arc<Core>, Result<()>) + Send>;
+pub(super) type Then = Box<dyn FnOnce(&Arc<Core>, Result<()>) + Send>;
 
-/// What is asked for in one request when a whole file has to come: each has its own deadline.
-const WINDOW_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Placeholders that are being truncated, and the requests that wait for the end of that.
-#[derive(Default)]
-pub struct Conversions {
-    /// A leaf in the lock order.
-    waiting: Mutex<HashMap<u64, Vec<Job>>>,
-}
-
-impl Conversions {
-    /// False if one is under way.
-    fn begin(&self, ino: u64) -> bool {
-        let mut waiting = self.waiting.lock();
-        if waiting.contains_key(&ino) {
-            return false;
-        }
-        waiting.insert(ino, Vec::new());
-        true
-    }
-
-    /// Gives the job back if no conversion is under way.
-    fn join(&self, ino: u64, job: Job) -> Option<Job> {
-        match self.waiting.lock().get_mut(&ino) {
-            Some(jobs) => {
-                jobs.push(job);
-                None
-            }
-            None => Some(job),
-        }
-    }
-
-    fn end(&self, ino: u64) -> Vec<Job> {
-        self.waiting.lock().remove(&ino).unwrap_or_default()
-    }
-
-    fn is_active(&self, ino: u64) -> bool {
-        self.waiting.lock().contains_key(&ino)
-    }
-}
+/// What is asked for in one request when a whole file has to come. Each request has its own
+/// deadline, which a slow source has to meet.
+const WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+/// What failed after less may be asked for again at once.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+/// A fill is cancelled when the file is detached, which ends in a file that can be read.
+const MAX_CANCELS: u32 = 5;
 
 /// Runs `then` when the directory is listed.
 pub fn when_listed(
@@ -101,7 +66,7 @@ fn list(core: &Arc<Core>, directory: u64, then: Then) {
                 }
                 Err(failure) => {
                     log::error!("list {}: {}", printable(&path), failure.message);
-                    Err(failure.errno)
+                    Err(told(failure.errno))
                 }
             };
             then(&asked, result);
@@ -112,8 +77,25 @@ fn list(core: &Arc<Core>, directory: u64, then: Then) {
 pub fn when_present(
     core: &Arc<Core>,
     handle: &Arc<FileHandle>,
-    (start, end): (u64, u64),
+    range: (u64, u64),
     then: impl FnOnce(&Arc<Core>, Result<()>) + Send + 'static,
+) {
+    let present = handle.filling.as_ref().is_none_or(|filling| {
+        let end = range.1.min(filling.size());
+        filling.is_complete() || range.0 >= end
+    });
+    if present {
+        return then(core, Ok(()));
+    }
+    fill(core, handle, range, Box::new(then), 0);
+}
+
+fn fill(
+    core: &Arc<Core>,
+    handle: &Arc<FileHandle>,
+    (start, end): (u64, u64),
+    then: Then,
+    cancels: u32,
 ) {
     let Some(filling) = handle.filling.clone() else {
         return then(core, Ok(()));
@@ -126,7 +108,7 @@ pub fn when_present(
     if core.conversions.is_active(ino) {
         // The bytes may be about to be cut off: look again when that is decided.
         let (again, waiting) = (core.clone(), handle.clone());
-        let job: Job = Box::new(move || when_present(&again, &waiting, (start, end), then));
+        let job: Job = Box::new(move || fill(&again, &waiting, (start, end), then, cancels));
         if let Some(job) = core.conversions.join(ino, job) {
             job();
         }
@@ -135,6 +117,10 @@ pub fn when_present(
     if filling.covers(core.extents.as_fd(), start, end) {
         return then(core, Ok(()));
     }
+    if filling.just_failed(start, end) {
+        return then(core, Err(Errno::IO));
+    }
+    let asked_at = Instant::now();
     let path = core.nodes.path(ino).unwrap_or_default();
     let key = Key::Fill {
         id: handle.id,
@@ -142,14 +128,21 @@ pub fn when_present(
         end,
     };
     let asked = core.clone();
+    let waiting = handle.clone();
     core.link
         .ask(key, &path.clone(), handle.fd.clone(), move |answer| {
             let result = match answer {
                 Ok(_) => Ok(()),
                 Err(_) if filling.is_complete() => Ok(()),
+                Err(failure) if failure.errno == Errno::CANCELED && cancels < MAX_CANCELS => {
+                    return fill(&asked, &waiting, (start, end), then, cancels + 1);
+                }
                 Err(failure) => {
                     let path = printable(&path);
                     log::error!("read {path} from {start} to {end}: {}", failure.message);
+                    if asked_at.elapsed() >= LONG_WAIT {
+                        filling.note_failure(start, end);
+                    }
                     Err(Errno::IO)
                 }
             };
@@ -203,100 +196,20 @@ pub fn when_complete(
     );
 }
 
-/// Runs `then` when the file was cut to `size` bytes, or is no placeholder any more and can be cut
-/// like any file. The bytes before `size` are fetched first.
-pub fn when_truncated(
-    core: &Arc<Core>,
-    ino: u64,
-    size: u64,
-    then: impl FnOnce(&Arc<Core>, Result<()>) + Send + 'static,
-) {
-    let fetch = match Fetch::begin(core, ino) {
-        Ok(Some(fetch)) => fetch,
-        Ok(None) => return then(core, Ok(())),
-        Err(errno) => return then(core, Err(errno)),
-    };
-    if size >= fetch.record.size {
-        return when_complete(core, ino, then);
-    }
-    let then: Then = Box::new(then);
-    let detached = fetch.clone();
-    fetch.windows(
-        core,
-        (0, size),
-        Box::new(move |core, result| match result {
-            Ok(()) => detach(core, detached, size, then),
-            Err(_) if is_complete(core, ino) => then(core, Ok(())),
-            Err(errno) => then(core, Err(errno)),
-        }),
-    );
-}
-
-fn detach(core: &Arc<Core>, fetch: Fetch, size: u64, then: Then) {
-    let ino = fetch.id.ino;
-    if !core.conversions.begin(ino) {
-        let again = core.clone();
-        let job: Job = Box::new(move || when_truncated(&again, ino, size, then));
-        if let Some(job) = core.conversions.join(ino, job) {
-            job();
-        }
-        return;
-    }
-    let asked = core.clone();
-    core.link.ask(
-        Key::Detach(fetch.id),
-        &fetch.path,
-        fetch.fd,
-        move |answer| {
-            let result = match answer {
-                Ok(_) => convert(&asked, ino, size),
-                Err(failure) => {
-                    log::error!("truncate inode {ino}: {}", failure.message);
-                    Err(failure.errno)
-                }
-            };
-            for job in asked.conversions.end(ino) {
-                asked.pool.run(job);
-            }
-            then(&asked, result);
-        },
-    );
-}
-
-/// Makes a placeholder of which [0, size) is present an ordinary file of that size. In this order
-/// a crash leaves a placeholder of which nothing counts as present, or the ordinary file.
-fn convert(core: &Arc<Core>, ino: u64, size: u64) -> Result<()> {
-    let _namespace = core.namespace.read();
-    let _inode = core.lock_inode(ino);
-    let fd = core.open_node(ino, OFlags::RDWR)?;
-    let Stage::Placeholder { record, .. } = read_stage_of(&fd)? else {
-        core.set_complete(ino);
-        return Ok(());
-    };
-    let stat = core.stat_fd(&fd)?;
-    core.make_dirty(&stat)?;
-    remove_map(core.extents.as_fd(), stat.id())?;
-    rustix::fs::ftruncate(&fd, size)?;
-    rustix::fs::fchmod(&fd, record.mode.into())?;
-    rustix::fs::fsync(&fd)?;
-    rustix::fs::fremovexattr(&fd, RECORD_XATTR)?;
-    rustix::fs::fsync(&fd)?;
-    core.set_complete(ino);
-    Ok(())
-}
-
 /// Fetching (parts of) one placeholder for an operation that needs them all.
 #[derive(Clone)]
-struct Fetch {
-    id: InodeId,
-    path: Vec<u8>,
-    fd: Arc<OwnedFd>,
-    record: Arc<PlaceholderRecord>,
+pub(super) struct Fetch {
+    pub(super) id: InodeId,
+    pub(super) path: Vec<u8>,
+    pub(super) fd: Arc<OwnedFd>,
+    pub(super) record: Arc<PlaceholderRecord>,
+    /// How often the daemon dropped a request because the file was detached.
+    cancels: u32,
 }
 
 impl Fetch {
     /// `None`: it is no placeholder.
-    fn begin(core: &Arc<Core>, ino: u64) -> Result<Option<Self>> {
+    pub(super) fn begin(core: &Arc<Core>, ino: u64) -> Result<Option<Self>> {
         let Stage::Placeholder { record, .. } = core.stage_of(ino)? else {
             return Ok(None);
         };
@@ -311,10 +224,25 @@ impl Fetch {
             path,
             fd,
             record,
+            cancels: 0,
         }))
     }
 
     fn ask(&self, core: &Arc<Core>, (start, end): (u64, u64), then: Then) {
+        if is_complete(core, self.id.ino) {
+            return then(core, Ok(()));
+        }
+        let mut again = self.clone();
+        again.cancels += 1;
+        if core.conversions.is_active(self.id.ino) {
+            // Another program cuts the file: look again when that is done.
+            let waiting = core.clone();
+            let job: Job = Box::new(move || again.ask(&waiting, (start, end), then));
+            if let Some(job) = core.conversions.join(self.id.ino, job) {
+                job();
+            }
+            return;
+        }
         let key = Key::Fill {
             id: self.id,
             start,
@@ -324,16 +252,24 @@ impl Fetch {
         let path = self.path.clone();
         core.link
             .ask(key, &self.path, self.fd.clone(), move |answer| {
-                let result = answer.map(drop).map_err(|failure| {
-                    let path = printable(&path);
-                    log::error!("fetch {path} from {start} to {end}: {}", failure.message);
-                    failure.errno
-                });
+                let result = match answer {
+                    Ok(_) => Ok(()),
+                    Err(failure)
+                        if failure.errno == Errno::CANCELED && again.cancels <= MAX_CANCELS =>
+                    {
+                        return again.ask(&asked, (start, end), then);
+                    }
+                    Err(failure) => {
+                        let path = printable(&path);
+                        log::error!("fetch {path} from {start} to {end}: {}", failure.message);
+                        Err(told(failure.errno))
+                    }
+                };
                 then(&asked, result);
             });
     }
 
-    fn windows(self, core: &Arc<Core>, (start, end): (u64, u64), then: Then) {
+    pub(super) fn windows(self, core: &Arc<Core>, (start, end): (u64, u64), then: Then) {
         if start >= end || is_complete(core, self.id.ino) {
             return then(core, Ok(()));
         }
@@ -350,7 +286,16 @@ impl Fetch {
     }
 }
 
-fn is_complete(core: &Arc<Core>, ino: u64) -> bool {
+/// The errno that a program sees: a local disk knows no cancelled request.
+pub(super) fn told(errno: Errno) -> Errno {
+    if errno == Errno::CANCELED {
+        Errno::IO
+    } else {
+        errno
+    }
+}
+
+pub(super) fn is_complete(core: &Arc<Core>, ino: u64) -> bool {
     matches!(core.stage_of(ino), Ok(Stage::Complete))
 }
 
@@ -422,7 +367,7 @@ impl Core {
         Ok(())
     }
 
-    fn set_complete(&self, ino: u64) {
+    pub(super) fn set_complete(&self, ino: u64) {
         self.nodes.set_stage(ino, Stage::Complete);
         if let Some(filling) = self.handles.filling(ino) {
             filling.set_complete();

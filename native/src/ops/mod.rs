@@ -1,5 +1,6 @@
 //! The kernel's requests (fuser's `Filesystem`), each handed to the file of its kind.
 
+pub mod create;
 pub mod data;
 pub mod dir;
 pub mod hydrate;
@@ -8,6 +9,7 @@ pub mod names;
 pub mod open;
 pub mod rename;
 pub mod setattr;
+pub mod truncate;
 pub mod xattr;
 
 use std::ffi::OsStr;
@@ -252,13 +254,12 @@ impl Filesystem for Mounted {
         names::link(&self.core, ino, parent, new_name.to_owned(), reply);
     }
 
-    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        open::open(
-            &self.core,
-            self.ino(ino),
-            flags.0,
-            open::Opener::Open(reply),
-        );
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let asked = open::Asked {
+            flags: flags.0,
+            uid: request.uid(),
+        };
+        open::open(&self.core, self.ino(ino), asked, open::Opener::Open(reply));
     }
 
     fn create(
@@ -271,14 +272,14 @@ impl Filesystem for Mounted {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let create = open::Create {
+        let create = create::Create {
             parent: self.ino(parent),
             name: name.to_owned(),
             mode: mode & !umask,
             flags,
             caller: Caller::of(request),
         };
-        open::create(&self.core, create, reply);
+        create::create(&self.core, create, reply);
     }
 
     fn read(

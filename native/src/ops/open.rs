@@ -1,6 +1,5 @@
-//! open, create, release: the mode of an inode, the dirty log, placeholders.
+//! open and release: the mode of an inode, the dirty log, placeholders.
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +9,9 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, Result};
 
 use super::errno;
-use super::hydrate::{when_complete, when_listed, when_truncated};
-use super::names::{Caller, permissions};
+use super::hydrate::when_complete;
+use super::names::permissions;
+use super::truncate::when_truncated;
 use crate::attr::Stat;
 use crate::core::Core;
 use crate::counters::Counters;
@@ -32,13 +32,24 @@ pub enum Opener {
 }
 
 impl Opener {
-    fn error(self, core: &Core, failed: Errno) {
+    pub(super) fn error(self, core: &Core, failed: Errno) {
         match self {
             Self::Open(reply) => reply.error(errno(failed)),
             Self::Create(reply, stat) => {
                 core.nodes.forget(stat.ino, 1);
                 reply.error(errno(failed));
             }
+        }
+    }
+
+    /// An existing file that a CREATE opened may have been truncated or completed by it.
+    fn refreshed(self, core: &Core) -> Self {
+        match self {
+            Self::Create(reply, stat) => {
+                let now = core.stat_node(stat.ino).unwrap_or(stat);
+                Self::Create(reply, now)
+            }
+            open @ Self::Open(_) => open,
         }
     }
 
@@ -78,18 +89,26 @@ impl Opener {
 }
 
 /// Opens the file of a node; a placeholder is completed first for a writer, emptied for O_TRUNC.
-pub fn open(core: &Arc<Core>, ino: u64, flags: i32, opener: Opener) {
-    open_round(core, ino, flags, opener, 0);
+pub fn open(core: &Arc<Core>, ino: u64, asked: Asked, opener: Opener) {
+    open_round(core, ino, asked, opener, 0);
 }
 
-fn open_round(core: &Arc<Core>, ino: u64, flags: i32, opener: Opener, round: u32) {
+/// How a file is to be opened, and by whom.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    pub flags: i32,
+    pub uid: u32,
+}
+
+fn open_round(core: &Arc<Core>, ino: u64, asked: Asked, opener: Opener, round: u32) {
+    let flags = asked.flags;
     let stage = match core.stage_of(ino) {
         Ok(stage) => stage,
         Err(failed) => return opener.error(core, failed),
     };
     let placeholder = matches!(stage, Stage::Placeholder { .. });
     let again = move |core: &Arc<Core>, opener: Opener, result: Result<()>| match result {
-        Ok(()) => open_round(core, ino, flags, opener, round + 1),
+        Ok(()) => open_round(core, ino, asked, opener, round + 1),
         Err(failed) => opener.error(core, failed),
     };
     if round == MAX_ROUNDS {
@@ -102,34 +121,48 @@ fn open_round(core: &Arc<Core>, ino: u64, flags: i32, opener: Opener, round: u32
     } else if placeholder && is_writer(flags) {
         when_complete(core, ino, move |core, result| again(core, opener, result));
     } else {
-        match open_now(core, ino, flags, &opener) {
-            Ok(Some(opened)) => opened.answer(core, opener),
+        match open_now(core, ino, asked, &opener) {
+            Ok(Some(opened)) => opened.answer(core, opener.refreshed(core)),
             // Its xattr says what the table did not know.
-            Ok(None) => open_round(core, ino, flags, opener, round + 1),
+            Ok(None) => open_round(core, ino, asked, opener, round + 1),
             Err(failed) => opener.error(core, failed),
         }
     }
 }
 
-fn is_writer(flags: i32) -> bool {
+pub(super) fn is_writer(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY
 }
 
 /// The flags that our own descriptor keeps. O_APPEND: the kernel says where it writes; O_DIRECT:
 /// requests come with any alignment; the rest was dealt with when the name was resolved.
-fn backing_flags(flags: i32) -> OFlags {
+pub(super) fn backing_flags(flags: i32) -> OFlags {
     let kept = libc::O_ACCMODE | libc::O_SYNC | libc::O_DSYNC;
     OFlags::from_bits_retain((flags & kept) as u32)
 }
 
-struct Opened {
+/// The kernel leaves the truncation of O_TRUNC to us, and so what it does to the mode: who is not
+/// root loses set-user-ID, and set-group-ID of an executable (fs/inode.c, setattr_should_drop_sgid).
+fn drop_set_ids(fd: &OwnedFd, stat: &Stat, uid: u32) -> Result<()> {
+    let executable = libc::S_ISGID | libc::S_IXGRP;
+    let mut dropped = stat.mode & libc::S_ISUID;
+    if stat.mode & executable == executable {
+        dropped |= libc::S_ISGID;
+    }
+    if uid == 0 || dropped == 0 {
+        return Ok(());
+    }
+    rustix::fs::fchmod(fd, permissions(stat.mode & !dropped))
+}
+
+pub(super) struct Opened {
     number: u64,
     mode: OpenMode,
     flags: FopenFlags,
 }
 
 impl Opened {
-    fn answer(self, core: &Core, opener: Opener) {
+    pub(super) fn answer(self, core: &Core, opener: Opener) {
         if matches!(self.mode, OpenMode::Passthrough(_)) {
             Counters::add(&core.counters.passthrough_opens);
         }
@@ -141,7 +174,12 @@ impl Opened {
 }
 
 /// `None`: it is a placeholder after all, and has to be dealt with first.
-fn open_now(core: &Core, ino: u64, flags: i32, opener: &Opener) -> Result<Option<Opened>> {
+fn open_now(
+    core: &Core,
+    ino: u64,
+    Asked { flags, uid }: Asked,
+    opener: &Opener,
+) -> Result<Option<Opened>> {
     let _namespace = core.namespace.read();
     let _inode = core.lock_inode(ino);
     let truncate = flags & libc::O_TRUNC != 0;
@@ -168,14 +206,16 @@ fn open_now(core: &Core, ino: u64, flags: i32, opener: &Opener) -> Result<Option
         } else {
             Some(core.open_node(ino, OFlags::WRONLY)?)
         };
-        rustix::fs::ftruncate(writable.as_ref().unwrap_or(&fd), 0)?;
+        let writable = writable.as_ref().unwrap_or(&fd);
+        rustix::fs::ftruncate(writable, 0)?;
+        drop_set_ids(writable, &stat, uid)?;
     }
     core.opened(fd, &stat, writer, opener)
 }
 
 impl Core {
     /// Counts an open file. Called under the inode's lock.
-    fn opened(
+    pub(super) fn opened(
         &self,
         fd: OwnedFd,
         stat: &Stat,
@@ -275,6 +315,12 @@ impl Core {
         // Closed before anybody is told that the last writer went: a lease is possible then.
         drop(handle);
         let last_writer = self.handles.uncount(id.ino, writable);
+        if let Some(stat) = &stat
+            && stat.nlink == 0
+        {
+            // It can never be settled, and its node is held for nothing.
+            self.make_clean(id);
+        }
         drop(inode);
         if let Some(stat) = stat
             && last_writer
@@ -289,78 +335,4 @@ impl Core {
 pub fn release(core: &Arc<Core>, number: u64, reply: ReplyEmpty) {
     core.close(number);
     reply.ok();
-}
-
-pub struct Create {
-    pub parent: u64,
-    pub name: OsString,
-    pub mode: u32,
-    pub flags: i32,
-    pub caller: Caller,
-}
-
-pub fn create(core: &Arc<Core>, create: Create, reply: ReplyCreate) {
-    when_listed(core, create.parent, move |core, listed| {
-        if let Err(failed) = listed {
-            return reply.error(errno(failed));
-        }
-        match create_new(core, &create) {
-            Ok((fd, stat)) => {
-                let opener = Opener::Create(reply, stat.clone());
-                let writer = is_writer(create.flags);
-                let inode = core.lock_inode(stat.ino);
-                let opened = core.opened(fd, &stat, writer, &opener);
-                drop(inode);
-                match opened {
-                    Ok(Some(opened)) => opened.answer(core, opener),
-                    Ok(None) => opener.error(core, Errno::IO),
-                    Err(failed) => opener.error(core, failed),
-                }
-            }
-            Err(Errno::EXIST) if create.flags & libc::O_EXCL == 0 => {
-                open_existing(core, &create, reply);
-            }
-            Err(failed) => reply.error(errno(failed)),
-        }
-    });
-}
-
-fn create_new(core: &Core, create: &Create) -> Result<(OwnedFd, Stat)> {
-    let _namespace = core.namespace.read();
-    let dir = core.dir_fd(create.parent)?;
-    let flags = backing_flags(create.flags)
-        | OFlags::CREATE
-        | OFlags::EXCL
-        | OFlags::NOFOLLOW
-        | OFlags::CLOEXEC;
-    let fd = openat(&*dir, &create.name, flags, permissions(create.mode))?;
-    if let Err(failed) = core.hand_over(&dir, &create.name, create.caller, Some(create.mode)) {
-        // It was made a moment ago and nobody was told of it.
-        let _ = rustix::fs::unlinkat(&*dir, &create.name, rustix::fs::AtFlags::empty());
-        return Err(failed);
-    }
-    core.mark(create.parent, false);
-    let stat = core.stat_fd(&fd)?;
-    core.nodes.looked_up(create.parent, &create.name, &stat);
-    core.nodes.set_stage(stat.ino, Stage::Complete);
-    let _inode = core.lock_inode(stat.ino);
-    core.make_fresh(stat.id());
-    Ok((fd, stat))
-}
-
-/// The name came into being since the kernel looked: open(2) without O_EXCL opens it.
-fn open_existing(core: &Arc<Core>, create: &Create, reply: ReplyCreate) {
-    match core.find(create.parent, &create.name) {
-        Ok(Some(stat)) if stat.is_file() => {
-            open(core, stat.ino, create.flags, Opener::Create(reply, stat));
-        }
-        Ok(Some(stat)) => {
-            core.nodes.forget(stat.ino, 1);
-            // ESTALE makes the kernel resolve the path again (fs/namei.c, do_filp_open): it then
-            // follows the link, or refuses the directory.
-            reply.error(errno(Errno::STALE));
-        }
-        Ok(None) => reply.error(errno(Errno::STALE)),
-        Err(failed) => reply.error(errno(failed)),
-    }
 }

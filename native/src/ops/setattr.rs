@@ -10,8 +10,8 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, Result};
 
-use super::hydrate::when_truncated;
 use super::names::permissions;
+use super::truncate::when_truncated;
 use crate::attr::{Stat, Time, time_from_fuser};
 use crate::core::Core;
 use crate::handles::FileHandle;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use crate::support::{Mount, can_mount, kill, wait_for};
+use crate::support::{Mount, can_mount, kill, python, wait_for};
 
 #[test]
 fn leaves_nothing_behind_however_often_it_is_mounted() {
@@ -253,4 +253,47 @@ fn keeps_the_mark_when_something_is_dirty() {
         mount.daemon(json!({ "do": "pid" }))["hello"]["clean"],
         false
     );
+}
+
+#[test]
+fn serves_an_ordinary_user_through_the_helper() {
+    if !can_mount() {
+        return;
+    }
+    if !std::path::Path::new("/usr/bin/fusermount3").exists() {
+        eprintln!("skipped: needs fusermount3");
+        return;
+    }
+    let user = 65_534;
+    let mut mount = Mount::prepare("user", &json!({}));
+    mount.hand_to(user);
+    mount.start();
+    assert_eq!(mount.ready["ready"], true, "{}", mount.ready);
+    assert_eq!(mount.ready["passthrough"]["active"], false);
+    let reason = mount.ready["passthrough"]["reason"]
+        .as_str()
+        .expect("reason");
+    assert!(reason.contains("CAP_SYS_ADMIN"), "{reason}");
+    mount.daemon(json!({
+        "do": "make", "path": "remote", "type": "f", "size": 3_000_000, "mode": 0o444,
+    }));
+    let seen = python(
+        "import os,sys,struct\nd=sys.argv[1]; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n\
+         fd=os.open(d+'/f',os.O_CREAT|os.O_EXCL|os.O_RDWR,0o444); os.write(fd,b'x'*9)\n\
+         os.fchmod(fd,0o400); os.pwrite(fd,b'y',0); os.close(fd)\n\
+         assert open(d+'/f').read()=='y'+'x'*8 and os.stat(d+'/f').st_uid==65534\n\
+         try: open(d+'/f','w')\n\
+         except PermissionError: pass\n\
+         else: raise SystemExit('written')\n\
+         assert os.stat(d+'/remote').st_mode&0o777==0o444\n\
+         b=open(d+'/remote','rb').read(); assert len(b)==3_000_000\n\
+         assert b[800:808]==struct.pack('<Q',800)\n\
+         assert os.stat(d+'/remote').st_mode&0o777==0o444\n\
+         os.mkdir(d+'/d'); os.rename(d+'/f',d+'/d/f'); os.symlink('d/f',d+'/l')\n\
+         print(sorted(os.listdir(d)))",
+        &[&mount.path("")],
+    );
+    assert_eq!(seen, "['d', 'l', 'remote']\n");
+    assert!(mount.terminate().success());
+    assert!(!mount.is_mounted());
 }

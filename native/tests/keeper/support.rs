@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+const KEEPER: &str = env!("CARGO_BIN_EXE_modelcache-keeper");
+const FAKE_DAEMON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake_daemon.py");
 
 pub struct Mount {
     pub root: PathBuf,
@@ -18,6 +20,8 @@ pub struct Mount {
     keeper: Option<Child>,
     daemon: Option<BufReader<UnixStream>>,
     config: Value,
+    /// Runs as this user, who needs the setuid helper.
+    user: Option<u32>,
 }
 
 /// Mounts need root here, or the setuid helper; without /dev/fuse the test is skipped, saying so.
@@ -63,13 +67,12 @@ impl Mount {
         }
         std::fs::create_dir_all(root.join("mount")).expect("mountpoint");
         std::fs::write(store.join("remote.json"), "{}").expect("remote");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fake_daemon.py");
         let mut config = json!({
             "mountpoint": root.join("mount"),
             "store": store,
             "fetchDeadlineMs": 10_000,
             "threads": 4,
-            "daemon": { "command": ["/usr/bin/python3", script], "env": {} },
+            "daemon": { "command": ["/usr/bin/python3", FAKE_DAEMON], "env": {} },
             "daemonConfig": {},
         });
         for (key, value) in changes.as_object().expect("an object") {
@@ -81,7 +84,24 @@ impl Mount {
             keeper: None,
             daemon: None,
             config,
+            user: None,
         }
+    }
+
+    /// Gives everything to an ordinary user, who cannot look into this checkout.
+    pub fn hand_to(&mut self, user: u32) {
+        let script = self.root.join("fake_daemon.py");
+        std::fs::copy(FAKE_DAEMON, &script).expect("copy");
+        std::fs::copy(KEEPER, self.root.join("keeper")).expect("copy");
+        self.config["daemon"]["command"][1] = json!(script);
+        self.user = Some(user);
+        let owner = format!("{user}:{user}");
+        let given = Command::new("chown")
+            .arg("-R")
+            .arg(owner)
+            .arg(&self.root)
+            .status();
+        assert!(given.expect("chown").success());
     }
 
     /// Starts a keeper and takes its readiness line.
@@ -91,7 +111,21 @@ impl Mount {
             .append(true)
             .open(self.store("log/keeper.log"))
             .expect("log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_modelcache-keeper"));
+        let mut command = match self.user {
+            Some(user) => {
+                // In a mount name space of its own, where /dev/fuse is open to everybody, as on
+                // most machines. It ends with the keeper, and its mounts with it.
+                let script = format!(
+                    "mknod -m 666 \"$0/fuse\" c 10 229 && mount --make-rprivate / && \
+                     mount --bind \"$0/fuse\" /dev/fuse && \
+                     exec setpriv --reuid {user} --regid {user} --clear-groups \"$0/keeper\""
+                );
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh", "-c"]).arg(script).arg(&self.root);
+                command
+            }
+            None => Command::new(KEEPER),
+        };
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -116,10 +150,19 @@ impl Mount {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
+        let mount = self.root.join("mount");
+        let mount = match (&self.keeper, self.user) {
+            // As the keeper's mount name space shows it.
+            (Some(keeper), Some(_)) => {
+                let root = PathBuf::from(format!("/proc/{}/root", keeper.id()));
+                root.join(mount.strip_prefix("/").expect("absolute"))
+            }
+            _ => mount,
+        };
         if name.is_empty() {
-            self.root.join("mount")
+            mount
         } else {
-            self.root.join("mount").join(name)
+            mount.join(name)
         }
     }
 
@@ -147,6 +190,7 @@ impl Mount {
             if self.daemon.is_none() {
                 let path = self.store("run/fake.sock");
                 let stream = wait_for("the daemon", || UnixStream::connect(&path).ok());
+                stream.set_read_timeout(Some(DEADLINE)).expect("timeout");
                 self.daemon = Some(BufReader::new(stream));
             }
             let stream = self.daemon.as_mut().expect("connected");
