@@ -20,6 +20,7 @@ mod handles;
 mod leases;
 mod lifecycle;
 mod link;
+mod listing;
 mod logger;
 mod mount;
 mod nodes;
