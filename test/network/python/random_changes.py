@@ -226,10 +226,10 @@ def main():
         tree.rng = random.Random(seed * 1_000_003 + number)
         try:
             result = step(tree)
-        except OSError as error:
-            result = (errno.errorcode[error.errno], error.filename, error.filename2)
         except shutil.SameFileError:
             result = ("same file",)
+        except OSError as error:
+            result = (errno.errorcode[error.errno], error.filename, error.filename2)
         print(number, step.__name__, *result, flush=True)
 
 
