@@ -15,12 +15,13 @@ import {
   sameStamp,
   stampOf,
 } from '../tree/index.ts'
-import type { Committer } from '../writeback/index.ts'
+import type { Committer, Settler } from '../writeback/index.ts'
 
 export interface TreeCidParts {
   paths: Pick<StorePaths, 'tree'>
   database: Pick<Database, 'files'>
   committer: Pick<Committer, 'directoryCid'>
+  settler: Pick<Settler, 'told'>
 }
 
 /**
@@ -76,6 +77,7 @@ async function cidAt(
     }
     return cid
   }
+  await parts.settler.told(id)
   const row = await parts.database.files.get(id)
   if (row === undefined || !sameStamp(row.stamp, stampOf(stats))) {
     throw dirty(path, 'it is not settled')

@@ -49,7 +49,8 @@ export class Settler {
   readonly #earlyBreaks = new Set<number>()
   /** Place of the last `dirty` of an inode whose row is not deleted yet. */
   readonly #dirtySince = new Map<string, number>()
-  readonly #background = new Set<Promise<void>>()
+  /** Changes of rows that were told and are not in the table yet, by inode. */
+  readonly #background = new Map<Promise<void>, string>()
   #hashedBytes = 0
 
   constructor(parts: SettlerParts) {
@@ -98,6 +99,7 @@ export class Settler {
     this.#withheld.forget(id)
     this.#dirtySince.set(key, sequence)
     this.#own(
+      key,
       this.exclusive(id, async () => {
         // A settling that was answered after this event has written a row that is newer.
         if (this.#dirtySince.get(key) === sequence) {
@@ -111,6 +113,7 @@ export class Settler {
   /** The engine changed attributes or names of a clean file: the content is what it was. */
   renew(id: InodeId, old: Stamp, next: Stamp): void {
     this.#own(
+      inodeKey(id),
       this.exclusive(id, async () => {
         if (await this.#parts.database.files.renewStamp(id, old, next)) {
           this.watch.replaced(id, old)
@@ -136,8 +139,15 @@ export class Settler {
   /** Waits until every change that was told so far is in the table. */
   async idle(): Promise<void> {
     while (this.#background.size > 0) {
-      await Promise.all(this.#background)
+      await Promise.all(this.#background.keys())
     }
+  }
+
+  /** Waits until what was told so far of this inode is in the table. */
+  async told(id: InodeId): Promise<void> {
+    const key = inodeKey(id)
+    const jobs = [...this.#background].filter(([, inode]) => inode === key)
+    await Promise.all(jobs.map(([job]) => job))
   }
 
   async #suspend(id: InodeId): Promise<void> {
@@ -150,11 +160,11 @@ export class Settler {
   }
 
   /** A row that could not be deleted would call a dirty file clean: that must not go on. */
-  #own(job: Promise<void>): void {
+  #own(key: string, job: Promise<void>): void {
     const owned = job
       .catch((error: unknown) => this.#parts.onFatal(error))
       .finally(() => this.#background.delete(owned))
-    this.#background.add(owned)
+    this.#background.set(owned, key)
   }
 
   async #limitFor(path: string): Promise<LimitedRun> {
