@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { has, waitFor } from '../support/index.ts'
+import { has, waitFor, withMount } from '../support/index.ts'
 import { content, MIB } from './content.ts'
 import { relayedPair } from './pair.ts'
 
@@ -119,6 +119,25 @@ test('the fetching daemon is killed again and again: every byte comes, and all i
     const bytes = await readFile(join(second.mountpoint, `${size}.bin`))
     assert.ok(bytes.equals(content(size, `${size}`)), `${size}.bin, mounted again`)
   }
+})
+
+test('inode numbers of directories that are used again do not hinder a commit', async (t) => {
+  if (!has(t, 'fuse')) return
+  const mount = await withMount(t)
+  const paths = Array.from({ length: 50 }, (_, index) => join(mount.mountpoint, `d${index}`))
+  for (const path of paths) await mkdir(path)
+  await mount.killDaemon()
+  // The next daemon looks at all that changed, which is not a commit yet.
+  await waitFor('the next daemon to have compared', async () => {
+    const log = await readFile(join(mount.store, 'log/daemon.log'), 'utf8')
+    return log.includes('stamps compared')
+  })
+  for (const path of paths) await rmdir(path)
+  for (const path of paths) await writeFile(path, path)
+  const { tree } = await mount.commitAll()
+  const plain = await withMount(t)
+  for (const path of paths) await writeFile(join(plain.mountpoint, basename(path)), path)
+  assert.equal((await plain.commitAll()).tree, tree)
 })
 
 test('keeper and daemon are killed in the middle of a read: later reads are right', async (t) => {
