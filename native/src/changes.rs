@@ -62,11 +62,18 @@ impl Changes {
         }
     }
 
-    /// The directory was removed: a listing of it is not needed any more. True if it was marked,
-    /// in which case the caller releases its node.
+    /// The directory was removed: a listing of it is not needed any more, also not for a snapshot
+    /// that was never committed, and the next inode of its number is another one. Returns how often
+    /// it was marked: as often the caller releases its node.
     #[must_use]
-    pub fn unmark(&self, ino: u64) -> bool {
-        self.state.lock().marks.remove(&ino).is_some()
+    pub fn unmark(&self, ino: u64) -> usize {
+        let mut state = self.state.lock();
+        let marked = usize::from(state.marks.remove(&ino).is_some());
+        let pending = state.pending.iter_mut();
+        marked
+            + pending
+                .filter_map(|pending| pending.marks.remove(&ino))
+                .count()
     }
 
     /// Whether anything changed that no commit has.
@@ -160,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn forgets_a_removed_directory_everywhere() {
+        let changes = Changes::new(false);
+        assert!(changes.mark(1, true));
+        let (taken, _) = changes.take();
+        assert!(changes.mark(1, false));
+        assert_eq!(changes.unmark(1), 2);
+        assert!(changes.committed(taken.snapshot).is_empty());
+        assert!(changes.take().0.marks.is_empty());
+    }
+
+    #[test]
     fn lists_everything_until_that_was_committed() {
         let changes = Changes::new(true);
         assert!(changes.take().0.all);
@@ -175,8 +193,8 @@ mod tests {
     fn forgets_the_mark_of_a_removed_directory() {
         let changes = Changes::new(false);
         assert!(changes.mark(1, false));
-        assert!(changes.unmark(1));
-        assert!(!changes.unmark(1));
+        assert_eq!(changes.unmark(1), 1);
+        assert_eq!(changes.unmark(1), 0);
         assert!(changes.take().0.marks.is_empty());
     }
 }

@@ -93,7 +93,8 @@ impl Walk<'_> {
             );
             let fd = match self.core.dir_fd(ino) {
                 Ok(fd) => fd,
-                Err(Errno::NOENT) => continue,
+                // Removed past the mount, and its number is perhaps a file's now.
+                Err(Errno::NOENT | Errno::NOTDIR) => continue,
                 Err(failed) => return Err(failed),
             };
             self.list(fd.as_fd(), path)?;
@@ -107,7 +108,12 @@ impl Walk<'_> {
             let below = {
                 let fd = match self.core.dir_fds.get(ino) {
                     Some(fd) => fd,
-                    None => std::sync::Arc::new(self.open_path(&path)?),
+                    None => match self.open_path(&path) {
+                        Ok(fd) => std::sync::Arc::new(fd),
+                        // Removed past the mount since its parent was listed.
+                        Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                        Err(failed) => return Err(failed),
+                    },
                 };
                 self.list(fd.as_fd(), path.clone())?
             };

@@ -303,7 +303,7 @@ impl Core {
         self.nodes.remove_name(before.ino, loss.parent, &loss.name);
         if before.is_dir() {
             self.dir_fds.remove(before.ino);
-            if self.changes.unmark(before.ino) {
+            for _ in 0..self.changes.unmark(before.ino) {
                 self.nodes.release(before.ino);
             }
         }

@@ -357,6 +357,29 @@ fn commit(mount: &mut Mount, snapshot: u64) {
 }
 
 #[test]
+fn tells_a_removed_directory_from_what_got_its_number() {
+    if !can_mount() {
+        return;
+    }
+    let mut mount = Mount::new("reused");
+    for index in 0..50 {
+        fs::create_dir(mount.path(&format!("d{index}"))).expect("mkdir");
+    }
+    // Never committed, as when the daemon ends.
+    snapshot(&mut mount, false);
+    for index in 0..50 {
+        fs::remove_dir(mount.path(&format!("d{index}"))).expect("rmdir");
+    }
+    for index in 0..200 {
+        File::create(mount.path(&format!("f{index}"))).expect("create");
+    }
+    let (number, parts) = snapshot(&mut mount, false);
+    assert_eq!(paths(&parts), [""]);
+    assert_eq!(names(&parts[0]).len(), 200);
+    commit(&mut mount, number);
+}
+
+#[test]
 fn lists_a_directory_again_when_the_daemon_asks_for_it() {
     if !can_mount() {
         return;
