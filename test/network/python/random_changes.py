@@ -129,7 +129,8 @@ class Tree:
 
     def symlink(self):
         path = self.path()
-        os.symlink("../" + self.rng.choice(NAMES), path)
+        # To a neighbour: upwards could, after a rename, lead out of the tree.
+        os.symlink(self.rng.choice(NAMES), path)
         return path, os.readlink(path)
 
     def unlink(self):
