@@ -18,16 +18,27 @@ export interface Place {
   onPause(what: Pause): Promise<void>
 }
 
+/** A plain directory to act in, and what to take away afterwards. */
+export interface Oracle {
+  root: string
+  release(): Promise<unknown>
+}
+
 /** One way into the product: an engine, and the state in which files are found. */
 export interface WayIn {
   /** Rows can say that they do not apply to it (`not_on`), and claim more for it. */
   name: string
   /** Only rows that start from something: for ways that differ in what was there before. */
-  preparedOnly: boolean
+  preparedOnly?: boolean
   /** What this way is known not to keep, by row, with the reason; docs/semantics.md lists them. */
-  exceptions: Record<string, string>
+  exceptions?: Record<string, string>
   open(t: TestContext): Promise<Place>
+  /** Makes of the prepared plain directory one that is like this way in, such as read-only. */
+  oracle?(t: TestContext, plain: string): Promise<Oracle>
 }
+
+/** The section of rows that run in a read-only mount, and only there. */
+const READ_ONLY = 'A read-only mount'
 
 /** Rows that take longer are named, so that the table stays quick. */
 const SLOW_MS = 3000
@@ -39,21 +50,18 @@ const SLOW_MS = 3000
 export async function runContract(t: TestContext, way: WayIn): Promise<void> {
   const base = tempDir(t, 'modelcache-posix-')
   const all = await readTable(base)
-  const applies = ({ name, prepared, notOn }: Row) =>
-    !(way.name in notOn) && !(name in way.exceptions) && (prepared || !way.preparedOnly)
+  const applies = ({ name, section, prepared, notOn }: Row) =>
+    (section === READ_ONLY) === (way.name === 'read-only') &&
+    !(way.name in notOn) &&
+    !(name in (way.exceptions ?? {})) &&
+    (prepared || way.preparedOnly !== true)
   const rows = all.filter(applies)
   const compared = rows.filter(({ notOn }) => !('plain' in notOn))
 
   const plain = join(base, 'plain/rows')
   mkdirSync(plain, { recursive: true })
   await prepareRows(plain, compared, base)
-  const oracle = await actRows(
-    'plain',
-    plain,
-    compared,
-    join(base, 'plain-scratch'),
-    async () => {},
-  )
+  const oracle = await actOnPlain(t, way, plain, compared, join(base, 'plain-scratch'))
 
   const place = await way.open(t)
   await prepareRows(place.root, rows, base)
@@ -76,6 +84,23 @@ export async function runContract(t: TestContext, way: WayIn): Promise<void> {
     })
   }
 }
+
+async function actOnPlain(
+  t: TestContext,
+  way: WayIn,
+  plain: string,
+  rows: Row[],
+  scratch: string,
+): Promise<Map<string, RowResult>> {
+  const place = (await way.oracle?.(t, plain)) ?? { root: plain, release: nothing }
+  try {
+    return await actRows('plain', place.root, rows, scratch, nothing)
+  } finally {
+    await place.release()
+  }
+}
+
+async function nothing(): Promise<void> {}
 
 /** It came to its end, and what it claims holds. */
 function assertSound({ failure, claims }: RowResult, where = ''): void {

@@ -19,6 +19,7 @@ import rows_modes  # noqa: F401
 import rows_names  # noqa: F401
 import rows_open  # noqa: F401
 import rows_programs  # noqa: F401
+import rows_read_only  # noqa: F401
 import rows_rename  # noqa: F401
 import rows_settled  # noqa: F401
 import rows_sharing  # noqa: F401

@@ -44,6 +44,9 @@ def behaviour(
     return add
 
 
+# Rows of this section run in a read-only mount, and only there.
+READ_ONLY = "A read-only mount"
+
 # What UnixFS and the meta beside it do not carry to another machine.
 NO_LINKS = {"remote": "hard links arrive as files of their own"}
 NO_XATTRS = {"remote": "user attributes stay on the machine"}

@@ -41,6 +41,9 @@ def shown(value: Any) -> Any:
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
         return {str(key): shown(item) for key, item in value.items()}
+    if isinstance(value, int) and abs(value) > 1 << 53:
+        # JavaScript, which compares, would round it.
+        return str(value)
     if isinstance(value, (list, tuple)):
         return [shown(item) for item in value]
     if isinstance(value, (set, frozenset)):
@@ -49,16 +52,16 @@ def shown(value: Any) -> Any:
 
 
 def stat_facts(value: os.stat_result) -> dict[str, Any]:
-    """What two file systems must agree on: no inode number, device, times or blocks."""
+    """What two file systems must agree on: no inode number, device, times or blocks. Size and link
+    count of a directory are the file system's own affair (and 1 for one that is not listed yet)."""
     facts = {
         "type": TYPES[stat.S_IFMT(value.st_mode)],
         "mode": oct(stat.S_IMODE(value.st_mode)),
-        "nlink": value.st_nlink,
         "uid": value.st_uid,
         "gid": value.st_gid,
     }
     if not stat.S_ISDIR(value.st_mode):
-        facts["size"] = value.st_size
+        facts |= {"size": value.st_size, "nlink": value.st_nlink}
     return facts
 
 
