@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fuser::{FileAttr, Generation, INodeNo};
@@ -77,6 +77,9 @@ pub struct Core {
     /// Held while a name and the nodes change together; who resolves a name that just moved
     /// takes it to see the end.
     pub moves: ReentrantMutex<()>,
+    /// Counts the names that went or moved; changed with `moves` held. Who looked at a name and
+    /// notes what it saw compares it first.
+    pub moved: AtomicU64,
     inode_locks: [Mutex<()>; INODE_LOCKS],
     pub pool: Arc<Pool>,
 }
@@ -131,6 +134,7 @@ impl Core {
             restarts: AtomicU32::new(0),
             namespace: RwLock::new(()),
             moves: ReentrantMutex::new(()),
+            moved: AtomicU64::new(0),
             inode_locks: std::array::from_fn(|_| Mutex::new(())),
             pool: parts.pool,
             store: parts.store,

@@ -1,8 +1,9 @@
 //! lookup, forget, getattr, readlink, statfs.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fuser::{Generation, ReplyAttr, ReplyData, ReplyEntry, ReplyStatfs};
 use rustix::io::{Errno, Result};
@@ -36,17 +37,35 @@ impl Core {
     /// Looks a name up and counts it; `None`: there is no such name.
     pub fn find(&self, parent: u64, name: &OsStr) -> Result<Option<Stat>> {
         let dir = self.dir_fd(parent)?;
-        let stat = match self.stat_at(&*dir, name) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(failed) => return Err(failed),
+        let Some(stat) = self.look_up(&dir, parent, name)? else {
+            return Ok(None);
         };
-        self.nodes.looked_up(parent, name, &stat);
         if let Err(failed) = self.learn_stage_at(dir.as_fd(), name, &stat) {
             self.nodes.forget(stat.ino, 1);
             return Err(failed);
         }
         Ok(Some(stat))
+    }
+
+    /// Counts the lookup of a name that still leads to what was seen. The kernel checks a cached
+    /// name again without the directory's lock (fs/fuse/dir.c, fuse_dentry_revalidate), so that
+    /// the name may go meanwhile: noting it then would give a removed inode its name back, and take
+    /// the descriptor away that keeps it reachable.
+    fn look_up(&self, dir: &OwnedFd, parent: u64, name: &OsStr) -> Result<Option<Stat>> {
+        let see = || match self.stat_at(dir, name) {
+            Err(Errno::NOENT) => Ok(None),
+            seen => seen.map(Some),
+        };
+        let moved = self.moved.load(Ordering::Acquire);
+        let mut seen = see()?;
+        let _moves = self.moves.lock();
+        if self.moved.load(Ordering::Acquire) != moved {
+            seen = see()?;
+        }
+        if let Some(stat) = &seen {
+            self.nodes.looked_up(parent, name, stat);
+        }
+        Ok(seen)
     }
 
     /// Answers with an entry that was counted, and takes the count back if nobody heard it.

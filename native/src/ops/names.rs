@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fuser::{ReplyEmpty, ReplyEntry, Request};
 use rustix::fs::{
@@ -239,6 +240,7 @@ fn remove_now(core: &Core, parent: u64, name: &OsStr, directory: bool) -> Result
         } else {
             AtFlags::empty()
         };
+        core.moved.fetch_add(1, Ordering::AcqRel);
         unlinkat(&*dir, name, flags)?;
         core.mark(parent, false);
         core.lose(loss);

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fuser::{RenameFlags as FuseRenameFlags, ReplyEmpty};
 use rustix::fs::{RenameFlags, renameat_with};
@@ -99,6 +100,7 @@ fn rename_locked(
         }
         _ => None,
     };
+    core.moved.fetch_add(1, Ordering::AcqRel);
     renameat_with(from, &rename.name, to, &rename.new_name, flags)?;
     if same {
         // Two names of one file: rename(2) does nothing.
