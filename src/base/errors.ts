@@ -1,6 +1,6 @@
 import { constants } from 'node:os'
 
-/** Exit codes of the command line, as docs and cli.md fix them. */
+/** Exit codes of the command line, as README.md lists them. */
 export type ExitCode = 0 | 1 | 2 | 3 | 4 | 5
 
 /** What an error carries beside its message. */

@@ -12,7 +12,7 @@ import type { Engine } from '../mount/index.ts'
 import type { CommitResult } from '../writeback/index.ts'
 import type { MountState } from './status.ts'
 
-/** A signal has no time-out of its own; cli.md gives `unmount` a minute. */
+/** A signal has no time-out of its own; `unmount` has a minute by default. */
 const SIGNAL_TIMEOUT_MS = 60_000
 /** After a signal a busy mount is asked for again, then taken away lazily (docs/protocol.md). */
 const LAZY_AFTER_MS = 5000

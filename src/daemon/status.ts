@@ -24,7 +24,7 @@ export interface StatusParts {
   state: () => MountState
 }
 
-/** The JSON of `status` as cli.md fixes it, and some more. */
+/** The JSON of `status` as docs/configuration.md fixes it, and some more. */
 export async function statusOf(parts: StatusParts): Promise<Record<string, unknown>> {
   const { config, hello, log, network, share } = parts
   const [served, census] = await Promise.all([parts.engine.stats(), parts.census.take()])

@@ -80,7 +80,10 @@ async function cidAt(
   await parts.settler.told(id)
   const row = await parts.database.files.get(id)
   if (row === undefined || !sameStamp(row.stamp, stampOf(stats))) {
-    throw dirty(path, 'it is not settled')
+    throw dirty(
+      path,
+      'it is not settled: it is open, or stays on this machine; see `modelcache commit`',
+    )
   }
   return row.cid
 }
@@ -106,7 +109,7 @@ async function statOf(look: Stat, place: string, path: string): Promise<BigIntSt
 }
 
 function missing(path: string): ModelcacheError {
-  return new ModelcacheError(`cid ${path}: it is not in the mount`, {
+  return new ModelcacheError(`cid ${path}: there is no such name in the mount`, {
     code: 'not-found',
     errno: 'ENOENT',
     exitCode: 1,

@@ -28,7 +28,7 @@ export type ChildEntry = ChildBase &
     | { type: 'l'; sizeBytes: number; target: string }
   )
 
-/** What a tree without modes gets, as design.md says. */
+/** What a tree without modes gets. */
 const BARE_FILE_MODE = 0o644
 const BARE_DIRECTORY_MODE = 0o755
 /** A directory that somebody else made may hold any number of nodes to be asked for. */

@@ -9,7 +9,7 @@ export interface HydrateLimits {
   jobs: number
   /** Of those, how many may read ahead: a read that somebody waits for always finds room. */
   aheadJobs: number
-  /** Extents of one request: 8 MiB, which a peer sends about as fast as it can (helia.md, 3). */
+  /** Extents of one request: 8 MiB, which a peer sends about as fast as it can. */
   jobExtents: number
   /** A request that lasts longer than this makes room after its next extent if others wait. */
   turnMs: number

@@ -21,7 +21,7 @@ const UUID = '[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}'
 
 /**
  * Names that programs use in passing, matched against every component of a path: what lies in a
- * folder with such a name is as passing as the folder. From reference/client-operations.md 1.1.
+ * folder with such a name is as passing as the folder.
  */
 const TRANSIENT: readonly Rule[] = [
   { pattern: /\.lock(\.soft)?$/, reason: 'lock file' },

@@ -7,7 +7,7 @@ import { isAlive, runOk } from './process.ts'
 import { makeTempDir, mountpointsBelow, removeTempDir } from './temp-dir.ts'
 import { waitFor } from './wait-for.ts'
 
-/** The fields of `status --json` that tests read; cli.md has them all. */
+/** The fields of `status --json` that tests read; docs/configuration.md has them all. */
 export interface MountStatus {
   mountpoint: string
   store: string

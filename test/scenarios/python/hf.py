@@ -1,6 +1,6 @@
 """The file operations of huggingface_hub, in its order, without huggingface_hub.
 
-Source: upstream-operations.md section 1.1, steps 1 to 8.
+Source: huggingface_hub 1.x, file_download.py and filelock, traced step by step.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """hf_xet's writer, replayed: Python holds one descriptor, the library writes through others.
 
-Source: client-operations.md section 1.1 (download with hf_xet; hf_xet writer). Newer versions
+Source: hf_xet 1.1.x (its file writer) and huggingface_hub 0.3x (xet_get). Newer versions
 write in sequence with large vectored writes, 1.1.x seeks with several descriptors.
 """
 
