@@ -17,6 +17,9 @@ const SIGNAL_TIMEOUT_MS = 60_000
 /** After a signal a busy mount is asked for again, then taken away lazily (docs/protocol.md). */
 const LAZY_AFTER_MS = 5000
 const RETRY_MS = 250
+/** `df`, `status` and indexers hold a mount for a moment: that is not what busy means. */
+const PASSING_MS = 1500
+const PASSING_RETRY_MS = 50
 
 export interface DrainParts {
   engine: Pick<Engine, 'unmount'>
@@ -123,18 +126,26 @@ export class Drain {
   }
 
   async #unmount(lazy: boolean): Promise<void> {
-    try {
-      await this.#parts.engine.unmount(lazy)
-    } catch (error) {
-      if (isErrno(error, 'EBUSY')) {
-        throw new ModelcacheError('unmount: something uses the mount', {
-          code: 'busy',
-          errno: 'EBUSY',
-          exitCode: 1,
-          cause: error,
-        })
+    const { clock, engine } = this.#parts
+    const busyAt = clock.monotonicMs() + PASSING_MS
+    for (;;) {
+      try {
+        await engine.unmount(lazy)
+        return
+      } catch (error) {
+        if (!isErrno(error, 'EBUSY')) {
+          throw error
+        }
+        if (clock.monotonicMs() >= busyAt) {
+          throw new ModelcacheError('unmount: something uses the mount', {
+            code: 'busy',
+            errno: 'EBUSY',
+            exitCode: 1,
+            cause: error,
+          })
+        }
       }
-      throw error
+      await delay(PASSING_RETRY_MS, undefined, clock)
     }
   }
 
