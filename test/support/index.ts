@@ -10,6 +10,8 @@ export {
 } from './modelcache.ts'
 export {
   type CommitAnswer,
+  type EngineName,
+  FUSE_ENGINES,
   type Mount,
   type MountOptions,
   type MountStatus,

@@ -35,7 +35,15 @@ export interface CommitAnswer {
   open: unknown[]
 }
 
+/** What can serve a mount; design: docs/architecture.md. */
+export type EngineName = 'native' | 'fuse-native' | 'none'
+
+/** The engines that make a real FUSE mount: what clients do is tested on each. */
+export const FUSE_ENGINES = ['native'] as const satisfies readonly EngineName[]
+
 export interface MountOptions {
+  /** Which engine; without it `auto`, which takes the keeper. */
+  engine?: EngineName
   /** Further arguments of `modelcache mount`. */
   args?: string[]
   /** Variables over the scrubbed environment, such as `CI=1`. */
@@ -84,7 +92,8 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     return one
   }
   const mount = async (args = options.args ?? []) => {
-    await modelcacheOk(['mount', mountpoint, '--store', store, ...args], run)
+    const engine = options.engine === undefined ? [] : ['--engine', options.engine]
+    await modelcacheOk(['mount', mountpoint, '--store', store, ...engine, ...args], run)
     await status()
   }
   const unmount = async () => {
