@@ -1,0 +1,65 @@
+import type { InodeId, Stamp, StorePaths } from '../../tree/index.ts'
+import type { EngineHandlers, Lease, Snapshot } from '../engine.ts'
+import type { WireName } from '../wire.ts'
+
+/** Who is told what happened, in the order in which it happened. */
+export type ChangeSink = Pick<EngineHandlers, 'changed' | 'broken'>
+
+/**
+ * The cache tree as an engine in this process holds it: the store's lock and marks, leases, objects,
+ * the dirty log, and which directories changed. What the keeper is for the native engine.
+ *
+ * Everything that returns nothing is done when it returns: one thread runs operations and this, so
+ * that a caller may answer a program right after.
+ */
+export interface LocalTree {
+  readonly paths: StorePaths
+  /** The last stop was clean: no file has to be compared with its stamp. */
+  readonly clean: boolean
+  /** Once; what came before is delivered now. */
+  listen(sink: ChangeSink): void
+
+  /** A file that was made a moment ago: dirty, and without a row. */
+  created(id: InodeId): void
+  /**
+   * Before a file is opened for writing or truncated: breaks its lease, notes it in the dirty log,
+   * durably, and says `dirty`, unless it is known to be dirty.
+   *
+   * @throws the errno of the log's write: then the program must not get to write
+   */
+  willWrite(id: InodeId): void
+  /** chmod, utimes, rename, link: the content is what it was, and its stamp moved. */
+  stampMoved(id: InodeId, old: Stamp, next: Stamp): void
+  /** A hint: it got its name by rename or link, or its last writer went. */
+  final(id: InodeId, path: string, by: 'name' | 'writer'): void
+  /** Its last name in the tree went. */
+  gone(id: InodeId): void
+
+  /** A name in it, its mode or its times changed. `explicit`: a program set mode or times. */
+  changedDirectory(path: string, explicit?: boolean): void
+  /** What is marked below `from` is marked below `to`. */
+  movedDirectory(from: string, to: string): void
+  removedDirectory(path: string): void
+
+  /** Links of ours in objects/, which programs must not see in st_nlink. */
+  ourLinks(id: InodeId): number
+  dirty(): InodeId[]
+
+  /** As `Engine` has them. */
+  lease(path: WireName, id: InodeId): Promise<Lease>
+  settled(lease: number, oid: bigint | null): Promise<Stamp>
+  unlease(lease: number): void
+  unlinkObjects(oids: readonly bigint[]): Promise<void>
+  /**
+   * @param yielding - lets other work run while it walks: for an engine that cannot shut programs
+   *   out anyway. Without it the walk is one moment of the tree.
+   */
+  snapshot(all: boolean, yielding: boolean): Promise<Snapshot>
+  committed(snapshot: number, again: readonly InodeId[]): void
+
+  /**
+   * Lets leases and the lock go. With `clean` (nothing dirty, and nobody can have changed the tree
+   * unseen) the dirty log is emptied and the `unclean` mark removed, durably.
+   */
+  close(clean: boolean): Promise<void>
+}
