@@ -8,7 +8,7 @@ import { runOk } from './process.ts'
 import { testCacheDir } from './temp-dir.ts'
 
 /** The sets of pins: one file in test/clients/requirements each. */
-export type PinSet = 'hub-append' | 'hub-1x' | 'hub-newest'
+export type PinSet = 'hub-append' | 'hub-1x' | 'hub-newest' | 'beyond-hub'
 
 export interface Venv {
   /** The interpreter; the set's packages and torch import in it. */
