@@ -16,16 +16,21 @@ export type OnPause = (what: string) => Promise<void>
 
 const MAIN = join(repositoryRoot, 'test/scenarios/python/main.py')
 
-/** Runs one phase of a scenario below `root`; `scratch` is outside of any mount. */
+/**
+ * Runs one phase of a scenario below `root`; `scratch` is outside of any mount.
+ *
+ * @param environment variables beside the scrubbed environment
+ */
 export async function runPhase(
   scenario: string,
   phase: Phase,
   root: string,
   scratch: string,
   onPause: OnPause,
+  environment: Record<string, string> = {},
 ): Promise<Trace> {
   const running = start('python3', ['-B', MAIN, scenario, phase, root, join(scratch, phase)], {
-    env: scrubbedEnvironment(join(scratch, 'home')),
+    env: scrubbedEnvironment(join(scratch, 'home'), environment),
     interactive: true,
   })
   let failed: unknown
