@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import {
+  FUSE_ENGINES,
+  has,
+  type Mount,
+  readTree,
+  tempDir,
+  treeDifferences,
+  withMount,
+} from '../support/index.ts'
+import { type Git, gitEnvironment, gitWith, isBoundToPlace, isInstalled } from './git.ts'
+import { gitStory, makeOrigin, STATUS } from './git-story.ts'
+
+const COMPARED = { ignore: isBoundToPlace }
+
+/** The repositories of the story that have a working tree. */
+const WITH_FILES = ['work', 'worktree', 'again']
+
+async function prepared(t: TestContext): Promise<{ git: Git; origin: string; scratch: string }> {
+  const scratch = tempDir(t)
+  const git = gitWith(gitEnvironment(join(scratch, 'home')))
+  return { git, scratch, origin: await makeOrigin(git, scratch) }
+}
+
+describe('git', { skip: !isInstalled('git') && 'git is not installed' }, () => {
+  for (const engine of FUSE_ENGINES) {
+    it(`${engine}: does in a mount what it does in a plain directory, and keeps it`, async (t) => {
+      if (!has(t, 'fuse')) return
+      const { git, origin, scratch } = await prepared(t)
+      const plain = join(scratch, 'plain')
+      mkdirSync(plain)
+      const mount = await withMount(t, { engine })
+
+      const expected = await gitStory(git, plain, origin)
+      assert.deepEqual(await gitStory(git, mount.mountpoint, origin), expected)
+      const oracle = await readTree(plain, COMPARED)
+      assert.deepEqual(treeDifferences(oracle, await readTree(mount.mountpoint, COMPARED)), [])
+
+      await mount.commitAll()
+      await assertUnchanged(git, mount, 'after a commit of the mount')
+      await mount.unmount()
+      await mount.mount()
+      await assertUnchanged(git, mount, 'after unmount and mount')
+      assert.deepEqual(treeDifferences(oracle, await readTree(mount.mountpoint, COMPARED)), [])
+
+      // `status` wrote a new index: the root before it is not whole any more.
+      const { root } = await mount.commitAll()
+      const { address } = await mount.share()
+      const far = await withMount(t, { engine, args: ['--from', root, '--peer', address] })
+      await assertWhole(git, far.mountpoint)
+      assert.deepEqual(treeDifferences(oracle, await readTree(far.mountpoint, COMPARED)), [])
+    })
+  }
+})
+
+/**
+ * What git has noted of its files (inode number, size, mtime) is still so. `diff-files` tells it,
+ * and unlike `status` it mends nothing. The ctime is left out: settling makes a link of its own to
+ * the file, and that moves it.
+ */
+async function assertUnchanged(git: Git, mount: Mount, when: string): Promise<void> {
+  for (const name of WITH_FILES) {
+    const work = join(mount.mountpoint, name)
+    const changed = await git(work, '-c', 'core.trustctime=false', 'diff-files', '--name-only')
+    assert.equal(changed, '', `${name} ${when}`)
+    assert.equal(await git(work, ...STATUS), '', `${name} ${when}`)
+  }
+}
+
+/** On another machine, where nothing but the root came from: files and objects are all there. */
+async function assertWhole(git: Git, root: string): Promise<void> {
+  for (const name of ['work', 'again', 'shared.git']) {
+    const said = await git(join(root, name), 'fsck', '--full', '--strict', '--no-progress')
+    assert.equal(said, '', name)
+  }
+  for (const name of ['work', 'again']) {
+    assert.equal(await git(join(root, name), ...STATUS), '', name)
+  }
+}
