@@ -87,6 +87,7 @@ export async function usedAsOnDisk(
   assert.deepEqual(read, oracle.read, 'what the program said while it read')
   assertSame(oracle.tree, await treeOf(client, place), 'after reading')
   await mount.commitAll()
+  assert.equal((await mount.status()).restarts, 0, 'the daemon served it all in one life')
   return { wrote, read, mount }
 }
 
