@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, it, type TestContext } from 'node:test'
+import { after, before, describe, it } from 'node:test'
+import { isInstalled } from '../support/debian-package.ts'
 import {
   FUSE_ENGINES,
   has,
   type Mount,
+  makeTempDir,
   readTree,
-  tempDir,
+  removeTempDir,
+  type TreeEntry,
   treeDifferences,
   withMount,
 } from '../support/index.ts'
-import { type Git, gitEnvironment, gitWith, isBoundToPlace, isInstalled } from './git.ts'
+import { type Git, gitEnvironment, gitWith, isBoundToPlace } from './git.ts'
 import { gitStory, makeOrigin, STATUS } from './git-story.ts'
 
 const COMPARED = { ignore: isBoundToPlace }
@@ -19,39 +22,48 @@ const COMPARED = { ignore: isBoundToPlace }
 /** The repositories of the story that have a working tree. */
 const WITH_FILES = ['work', 'worktree', 'again']
 
-async function prepared(t: TestContext): Promise<{ git: Git; origin: string; scratch: string }> {
-  const scratch = tempDir(t)
-  const git = gitWith(gitEnvironment(join(scratch, 'home')))
-  return { git, scratch, origin: await makeOrigin(git, scratch) }
-}
-
 describe('git', { skip: !isInstalled('git') && 'git is not installed' }, () => {
+  let scratch: string
+  let git: Git
+  let origin: string
+  /** The same story in a plain directory. */
+  let oracle: { said: string[]; tree: TreeEntry[] }
+
+  before(async () => {
+    scratch = makeTempDir()
+    git = gitWith(gitEnvironment(join(scratch, 'home')))
+    origin = await makeOrigin(git, scratch)
+    const plain = join(scratch, 'plain')
+    mkdirSync(plain)
+    const said = await gitStory(git, plain, origin)
+    oracle = { said, tree: await readTree(plain, COMPARED) }
+  })
+  after(() => removeTempDir(scratch))
+
   for (const engine of FUSE_ENGINES) {
     it(`${engine}: does in a mount what it does in a plain directory, and keeps it`, async (t) => {
       if (!has(t, 'fuse')) return
-      const { git, origin, scratch } = await prepared(t)
-      const plain = join(scratch, 'plain')
-      mkdirSync(plain)
       const mount = await withMount(t, { engine })
-
-      const expected = await gitStory(git, plain, origin)
-      assert.deepEqual(await gitStory(git, mount.mountpoint, origin), expected)
-      const oracle = await readTree(plain, COMPARED)
-      assert.deepEqual(treeDifferences(oracle, await readTree(mount.mountpoint, COMPARED)), [])
+      const assertTree = async (root: string, when: string) => {
+        const differences = treeDifferences(oracle.tree, await readTree(root, COMPARED))
+        assert.deepEqual(differences, [], when)
+      }
+      assert.deepEqual(await gitStory(git, mount.mountpoint, origin), oracle.said)
+      await assertTree(mount.mountpoint, 'as git left it')
 
       await mount.commitAll()
       await assertUnchanged(git, mount, 'after a commit of the mount')
       await mount.unmount()
       await mount.mount()
       await assertUnchanged(git, mount, 'after unmount and mount')
-      assert.deepEqual(treeDifferences(oracle, await readTree(mount.mountpoint, COMPARED)), [])
+      await assertTree(mount.mountpoint, 'after unmount and mount')
 
       // `status` wrote a new index: the root before it is not whole any more.
       const { root } = await mount.commitAll()
       const { address } = await mount.share()
       const far = await withMount(t, { engine, args: ['--from', root, '--peer', address] })
       await assertWhole(git, far.mountpoint)
-      assert.deepEqual(treeDifferences(oracle, await readTree(far.mountpoint, COMPARED)), [])
+      await assertTree(far.mountpoint, 'on another machine')
     })
   }
 })

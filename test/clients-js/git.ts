@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { runOk, scrubbedEnvironment } from '../support/index.ts'
 
@@ -44,11 +44,6 @@ export function gitEnvironment(home: string, configuration = ''): Record<string,
 export function gitWith(env: Record<string, string>): Git {
   return async (directory, ...args) =>
     (await runOk('git', ['-C', directory, ...args], { env })).stdout
-}
-
-/** Whether a program is on PATH. */
-export function isInstalled(program: string): boolean {
-  return (process.env.PATH ?? '').split(':').some((part) => existsSync(join(part, program)))
 }
 
 /**
