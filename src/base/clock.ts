@@ -1,4 +1,8 @@
-import { setTimeout as startTimer, clearTimeout as stopTimer } from 'node:timers'
+import {
+  setImmediate as soon,
+  setTimeout as startTimer,
+  clearTimeout as stopTimer,
+} from 'node:timers'
 import { ModelcacheError } from './errors.ts'
 
 /** A timer that can be stopped; `cancel` may be called any number of times. */
@@ -71,5 +75,12 @@ export function delay(
       resolve()
     }, ms)
     signal?.addEventListener('abort', stop, { once: true })
+  })
+}
+
+/** Lets signals, messages and timers that wait have their turn; for long work on this thread. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    soon(resolve)
   })
 }

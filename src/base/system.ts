@@ -1,18 +1,12 @@
 /**
- * The system calls that Node does not offer, called through koffi. Everything native of the
- * daemon is in this file. All calls are short and synchronous but `syncfs`, which can take as
- * long as the disk needs. Linux only; constants are those of the kernel's uapi headers and the
- * same on x86-64 and arm64 unless said.
+ * System calls that Node does not offer. All are short and synchronous but `syncfs`, which can
+ * take as long as the disk needs.
  */
 import { closeSync, constants, openSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
-import { constants as osConstants } from 'node:os'
-import { getSystemErrorName } from 'node:util'
-import koffi from 'koffi'
 import { ModelcacheError } from './errors.ts'
+import { type AsyncCall, AT_FDCWD, check, declare, type Path, shown, terminated } from './libc.ts'
 
-/** fcntl.h: relative paths start at the working folder. Ours are absolute. */
-const AT_FDCWD = -100
 /** fcntl.h: linkat follows a symbolic link; needed for /proc/self/fd/N. */
 const AT_SYMLINK_FOLLOW = 0x400
 /** fcntl.h: act on a symbolic link itself. */
@@ -23,89 +17,19 @@ const RENAME_NOREPLACE = 1
 const RENAME_EXCHANGE = 2
 /** asm-generic/fcntl.h __O_TMPFILE; O_TMPFILE is this with O_DIRECTORY. Not in Node's table. */
 const __O_TMPFILE = 0o20000000
-/** linux/limits.h XATTR_SIZE_MAX: no attribute is larger. */
-const XATTR_SIZE_MAX = 65536
-/** Our attributes are small: most reads need one call. */
-const XATTR_GUESS_BYTES = 512
 const NS_PER_SECOND = 1_000_000_000n
 
-type Path = string | Uint8Array
-/** A signed word: sizes and results fit a double. */
-type Call = (...values: (number | Uint8Array | null)[]) => number
-type AsyncCall = Call & {
-  async: (fd: number, done: (error: unknown, result: number) => void) => void
-}
-
-// Null loads the symbols of the process itself, so that glibc and musl both work.
-const libc = koffi.load(null)
-const declare = (definition: string): Call => libc.func(definition) as unknown as Call
-
 const native = {
-  fgetxattr: declare(
-    'intptr_t fgetxattr(int fd, const void *name, _Out_ void *value, size_t size)',
-  ),
-  lgetxattr: declare(
-    'intptr_t lgetxattr(const void *path, const void *name, _Out_ void *value, size_t size)',
-  ),
-  fsetxattr: declare(
-    'int fsetxattr(int fd, const void *name, const void *value, size_t size, int flags)',
-  ),
-  lsetxattr: declare(
-    'int lsetxattr(const void *path, const void *name, const void *value, size_t size, int flags)',
-  ),
-  fremovexattr: declare('int fremovexattr(int fd, const void *name)'),
-  lremovexattr: declare('int lremovexattr(const void *path, const void *name)'),
   linkat: declare(
     'int linkat(int olddirfd, const void *oldpath, int newdirfd, const void *newpath, int flags)',
   ),
+  mknod: declare('int mknod(const void *path, unsigned int mode, uint64_t dev)'),
   futimens: declare('int futimens(int fd, const void *times)'),
   utimensat: declare('int utimensat(int dirfd, const void *path, const void *times, int flags)'),
   renameat2: declare(
     'int renameat2(int olddirfd, const void *oldpath, int newdirfd, const void *newpath, unsigned int flags)',
   ),
   syncfs: declare('int syncfs(int fd)') as AsyncCall,
-}
-
-/** The value of an attribute of an open file, or undefined where there is none. */
-export function fgetxattr(fd: number, name: string): Uint8Array | undefined {
-  const key = terminated(name)
-  return readAttribute(`fgetxattr ${name}`, (value) =>
-    native.fgetxattr(fd, key, value, value.length),
-  )
-}
-
-/** The value of an attribute of a path itself (lgetxattr), or undefined where there is none. */
-export function getxattr(path: Path, name: string): Uint8Array | undefined {
-  const file = terminated(path)
-  const key = terminated(name)
-  return readAttribute(`lgetxattr ${name} of ${shown(path)}`, (value) =>
-    native.lgetxattr(file, key, value, value.length),
-  )
-}
-
-export function fsetxattr(fd: number, name: string, value: Uint8Array): void {
-  check(`fsetxattr ${name}`, native.fsetxattr(fd, terminated(name), value, value.length, 0))
-}
-
-/** Sets an attribute of the path itself; a symbolic link is not followed. */
-export function lsetxattr(path: Path, name: string, value: Uint8Array): void {
-  check(
-    `lsetxattr ${name} of ${shown(path)}`,
-    native.lsetxattr(terminated(path), terminated(name), value, value.length, 0),
-  )
-}
-
-/** Removes an attribute; one that is not there is not an error. */
-export function fremovexattr(fd: number, name: string): void {
-  checkRemoved(`fremovexattr ${name}`, native.fremovexattr(fd, terminated(name)))
-}
-
-/** Removes an attribute of the path itself; one that is not there is not an error. */
-export function lremovexattr(path: Path, name: string): void {
-  checkRemoved(
-    `lremovexattr ${name} of ${shown(path)}`,
-    native.lremovexattr(terminated(path), terminated(name)),
-  )
 }
 
 /** Gives an open file (also one of O_TMPFILE) a name. EEXIST where the name is taken. */
@@ -125,17 +49,29 @@ export function openTmpfile(dir: string, mode: number): number {
   return openSync(dir, constants.O_RDWR | constants.O_DIRECTORY | __O_TMPFILE, mode)
 }
 
-/** Sets mtime, and atime to the same, in nanoseconds since 1970. Node's own lose them. */
-export function futimensNs(fd: number, mtimeNs: bigint): void {
-  check('futimens', native.futimens(fd, bothTimes(mtimeNs)))
+/**
+ * Makes a fifo, socket or device node.
+ *
+ * @param mode type and permission bits; the umask applies
+ * @param dev device number as `stat` gives it, of devices only
+ */
+export function mknod(path: Path, mode: number, dev: number): void {
+  check(`mknod ${shown(path)}`, native.mknod(terminated(path), mode, dev))
+}
+
+/** Sets mtime and atime (the same unless given) in nanoseconds since 1970. Node's own lose them. */
+export function futimensNs(fd: number, mtimeNs: bigint, atimeNs = mtimeNs): void {
+  check('futimens', native.futimens(fd, times(atimeNs, mtimeNs)))
 }
 
 /** As `futimensNs`, for a path; a symbolic link is not followed. */
-export function utimensatNs(path: Path, mtimeNs: bigint): void {
-  check(
-    `utimensat ${shown(path)}`,
-    native.utimensat(AT_FDCWD, terminated(path), bothTimes(mtimeNs), AT_SYMLINK_NOFOLLOW),
-  )
+export function utimensatNs(path: Path, mtimeNs: bigint, atimeNs = mtimeNs): void {
+  setTimes(path, mtimeNs, atimeNs, AT_SYMLINK_NOFOLLOW)
+}
+
+/** As `utimensatNs`, of what a link leads to: for `/proc/self/fd/N` of an O_PATH descriptor. */
+export function utimensFollowedNs(path: Path, mtimeNs: bigint, atimeNs = mtimeNs): void {
+  setTimes(path, mtimeNs, atimeNs, 0)
 }
 
 /** Writes back everything of the file system that holds the descriptor. May take seconds. */
@@ -203,60 +139,20 @@ function rename2(from: Path, to: Path, flags: number): void {
   )
 }
 
-function readAttribute(what: string, call: (value: Uint8Array) => number) {
-  for (const size of [XATTR_GUESS_BYTES, XATTR_SIZE_MAX]) {
-    const value = new Uint8Array(size)
-    const length = call(value)
-    if (length >= 0) {
-      return value.subarray(0, length)
-    }
-    const errno = koffi.errno()
-    if (errno === osConstants.errno.ENODATA) {
-      return undefined
-    }
-    if (errno !== osConstants.errno.ERANGE || size === XATTR_SIZE_MAX) {
-      throw systemError(what, errno)
-    }
-  }
-  return undefined
+function setTimes(path: Path, mtimeNs: bigint, atimeNs: bigint, flags: number): void {
+  check(
+    `utimensat ${shown(path)}`,
+    native.utimensat(AT_FDCWD, terminated(path), times(atimeNs, mtimeNs), flags),
+  )
 }
 
-function check(what: string, result: number): void {
-  if (result === -1) {
-    throw systemError(what, koffi.errno())
-  }
+/** Two `struct timespec` (64-bit seconds and nanoseconds, little-endian). */
+function times(atimeNs: bigint, mtimeNs: bigint): Uint8Array {
+  const fields = [...timespec(atimeNs), ...timespec(mtimeNs)]
+  return new Uint8Array(new BigInt64Array(fields).buffer)
 }
 
-function checkRemoved(what: string, result: number): void {
-  if (result === -1 && koffi.errno() !== osConstants.errno.ENODATA) {
-    throw systemError(what, koffi.errno())
-  }
-}
-
-function systemError(what: string, errno: number): ModelcacheError {
-  const name = getSystemErrorName(-errno)
-  return new ModelcacheError(`${what}: ${name}`, { code: name, errno: name })
-}
-
-/** A C string. A NUL inside would silently name another file. */
-function terminated(path: Path): Uint8Array {
-  const bytes = typeof path === 'string' ? Buffer.from(path) : path
-  if (bytes.includes(0)) {
-    throw new ModelcacheError('a path contains NUL', { code: 'EINVAL', errno: 'EINVAL' })
-  }
-  const result = new Uint8Array(bytes.length + 1)
-  result.set(bytes)
-  return result
-}
-
-function shown(path: Path): string {
-  return typeof path === 'string' ? path : Buffer.from(path).toString()
-}
-
-/** Two `struct timespec` (64-bit seconds and nanoseconds, little-endian): atime and mtime. */
-function bothTimes(timeNs: bigint): Uint8Array {
+function timespec(timeNs: bigint): [seconds: bigint, nanoseconds: bigint] {
   const nanoseconds = ((timeNs % NS_PER_SECOND) + NS_PER_SECOND) % NS_PER_SECOND
-  const seconds = (timeNs - nanoseconds) / NS_PER_SECOND
-  const times = new BigInt64Array([seconds, nanoseconds, seconds, nanoseconds])
-  return new Uint8Array(times.buffer)
+  return [(timeNs - nanoseconds) / NS_PER_SECOND, nanoseconds]
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import {
   closeSync,
+  constants,
   fstatSync,
   lstatSync,
+  openSync,
   readdirSync,
   readFileSync,
   symlinkSync,
@@ -16,16 +18,25 @@ import {
   fsetxattr,
   futimensNs,
   getxattr,
+  getxattrFollowed,
   linkFd,
+  listxattr,
   lremovexattr,
   lsetxattr,
+  mknod,
+  O_PATH,
   openTmpfile,
+  removexattr,
   renameExchange,
   renameNoReplace,
+  setxattrFollowed,
   statfsType,
   syncFileSystemOf,
   syncfs,
   utimensatNs,
+  utimensFollowedNs,
+  XATTR_CREATE,
+  XATTR_REPLACE,
 } from '../../src/base/index.ts'
 import { tempDir } from '../support/index.ts'
 
@@ -125,5 +136,42 @@ describe('the file system', () => {
   it('has a name', async () => {
     assert.equal(await statfsType('/proc'), '0x9fa0')
     assert.match(await statfsType('/var/tmp'), /^[a-z0-9]+$/)
+  })
+})
+
+describe('attributes as programs ask for them', () => {
+  it('are listed, made and replaced by flag, and missed with ENODATA', (t) => {
+    const path = join(tempDir(t), 'file')
+    writeFileSync(path, '')
+    lsetxattr(path, NAME, Uint8Array.of(1), XATTR_CREATE)
+    assert.throws(() => lsetxattr(path, NAME, Uint8Array.of(2), XATTR_CREATE), { errno: 'EEXIST' })
+    lsetxattr(path, NAME, Uint8Array.of(3), XATTR_REPLACE)
+    assert.deepEqual(listxattr(path, false), [NAME])
+    removexattr(path, NAME, false)
+    assert.throws(() => removexattr(path, NAME, false), { errno: 'ENODATA' })
+    assert.deepEqual(listxattr(path, false), [])
+  })
+
+  it('and times are reached through a descriptor that is only a place', (t) => {
+    const path = join(tempDir(t), 'file')
+    writeFileSync(path, '')
+    const fd = openSync(path, O_PATH)
+    t.after(() => closeSync(fd))
+    const link = `/proc/self/fd/${fd}`
+    setxattrFollowed(link, NAME, Uint8Array.of(7))
+    assert.deepEqual(getxattrFollowed(link, NAME), Uint8Array.of(7))
+    assert.deepEqual(listxattr(link, true), [NAME])
+    utimensFollowedNs(link, -5n, 7n)
+    const { mtimeNs, atimeNs } = lstatSync(path, { bigint: true })
+    assert.deepEqual([mtimeNs, atimeNs], [-5n, 7n])
+  })
+})
+
+describe('mknod', () => {
+  it('makes a fifo', (t) => {
+    const path = join(tempDir(t), 'fifo')
+    mknod(path, constants.S_IFIFO | 0o600, 0)
+    assert.ok(lstatSync(path).isFIFO())
+    assert.throws(() => mknod(path, constants.S_IFIFO | 0o600, 0), { errno: 'EEXIST' })
   })
 })
