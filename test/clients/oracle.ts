@@ -91,7 +91,10 @@ export async function usedAsOnDisk(
   return { wrote, read, mount }
 }
 
-/** Lets a client read a tree on a second mount, which has only the first one's root and address. */
+/**
+ * Lets a client read a tree on a second mount, which has only the first one's root and address, and
+ * asserts that the whole tree is there.
+ */
 export async function readElsewhere(
   t: TestContext,
   engine: EngineName,
@@ -103,6 +106,10 @@ export async function readElsewhere(
   const second = await withMount(t, { engine, args: ['--from', root, '--peer', address] })
   const answer = await runClient(client, 'read', second.mountpoint, join(tempDir(t), 'home'))
   assert.equal((await second.status()).hydrate.errors, 0)
+  // Lock files stay on their machine, and reading makes new ones.
+  const ignore = (path: string) => path.endsWith('.lock')
+  const sent = await readTree(first.mountpoint, { ignore })
+  assertSame(sent, await readTree(second.mountpoint, { ignore }), 'on the second mount')
   return answer
 }
 
