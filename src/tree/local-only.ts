@@ -19,12 +19,19 @@ interface Rule {
 
 const UUID = '[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}'
 
+/** What package managers call the file of exact versions: content of a repository, and no lock. */
+const VERSION_LOCKS =
+  'Cargo|Gemfile|Package|Pipfile|Podfile|bun|composer|deno|flake|mix|packages|pdm|pixi|poetry|pubspec|pylock|uv|yarn'
+
 /**
  * Names that programs use in passing, matched against every component of a path: what lies in a
  * folder with such a name is as passing as the folder.
  */
 const TRANSIENT: readonly Rule[] = [
-  { pattern: /\.lock(\.soft)?$/, reason: 'lock file' },
+  {
+    pattern: new RegExp(`^(?!(${VERSION_LOCKS})\\.lock$).*\\.lock(\\.soft)?$`, 's'),
+    reason: 'lock file',
+  },
   { pattern: /\.lock\.break\.\d+\.[0-9a-f]+$/, reason: 'lock file' },
   // hub/.locks: huggingface_hub keeps its lock files in a folder of their own.
   { pattern: /^\.locks$/, reason: 'lock file', types: ['d'] },

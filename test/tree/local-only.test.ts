@@ -111,6 +111,9 @@ describe('names that belong into a root', () => {
     ['modules/x/__pycache__/x.cpython-311.pyc'],
     ['Größe – с пробелом'],
     ['lockfile'],
+    ['hub/models--a--b/snapshots/1/Cargo.lock', 'l'],
+    ['repository/uv.lock'],
+    ['repository/poetry.lock'],
     ['.gitignore'],
   ]
   for (const [path, type = 'f'] of published) {
