@@ -14,6 +14,8 @@ export const LFS_CONFIGURATION = `[filter "lfs"]
 /** Several MiB, so that it has more than one leaf; small next to real weights. */
 export const WEIGHTS_BYTES = 5_000_001
 
+const ATTRIBUTES = 'filter=lfs diff=lfs merge=lfs -text'
+
 /** Who publishes the model: a bare repository, and a working tree to change it from. */
 export interface Publisher {
   /** `file://…`, which git-lfs serves without a server. */
@@ -30,7 +32,9 @@ export async function publishModel(git: Git, scratch: string): Promise<Publisher
   await git(bare, 'init', '--quiet', '--bare')
   await git(source, 'init', '--quiet')
   await git(source, 'remote', 'add', 'origin', url)
-  await git(source, 'lfs', 'track', '*.safetensors', '*.bin')
+  // As the hub writes it. `git lfs track` writes several patterns in any order.
+  const patterns = ['*.safetensors', '*.bin'].map((name) => `${name} ${ATTRIBUTES}\n`)
+  writeFileSync(join(source, '.gitattributes'), patterns.join(''))
   writeFileSync(join(source, 'config.json'), '{"model_type": "bert"}\n')
   await publish(git, source, 'main', 'model.safetensors', 1)
   await git(source, 'switch', '--quiet', '--create', 'int8')
