@@ -3,7 +3,14 @@ import { has } from '../support/index.ts'
 import { runContract } from './contract.ts'
 import { committed, fresh, readOnly, remote, served } from './ways.ts'
 
-for (const way of [fresh, served, committed, remote, readOnly]) {
+// No exemption: the keeper keeps all that a local disk keeps.
+for (const way of [
+  fresh('native'),
+  served,
+  committed('native'),
+  remote('native'),
+  readOnly('native'),
+]) {
   test(`the native engine, ${way.name}: as a plain directory`, async (t) => {
     if (has(t, 'fuse', 'python', 'root')) await runContract(t, way)
   })

@@ -11,6 +11,8 @@ export interface Row {
   says: string
   /** It starts from files that were there before: made here and settled, or remote. */
   prepared: boolean
+  /** It has the daemon killed. */
+  kills: boolean
   /** Name of a way in -> why the row says nothing about it. */
   notOn: Record<string, string>
 }
@@ -29,6 +31,9 @@ export interface RowResult {
 
 /** What rows ask for while they run; see `Trace.pause`. */
 export type Pause = 'commit' | 'commit-all' | 'kill-daemon'
+
+/** The section of rows that run in a read-only mount, and only there. */
+export const READ_ONLY = 'A read-only mount'
 
 const MAIN = join(repositoryRoot, 'test/posix/python/main.py')
 

@@ -39,6 +39,7 @@ def describe() -> None:
                     "section": row.section,
                     "says": row.says,
                     "prepared": row.prepare is not None,
+                    "kills": row.kills,
                     "notOn": row.not_on,
                 }
                 for row in ROWS.values()

@@ -19,6 +19,8 @@ class Row:
     # The way in ("remote", ...) -> why the row says nothing about it.
     not_on: dict[str, str] = field(default_factory=dict)
     deadline: int = 60
+    # It pauses for `kill-daemon`: an engine without a keeper does not outlive that.
+    kills: bool = False
 
 
 ROWS: dict[str, Row] = {}
@@ -31,6 +33,7 @@ def behaviour(
     prepare: Prepare | None = None,
     not_on: dict[str, str] | None = None,
     deadline: int = 60,
+    kills: bool = False,
 ) -> Callable[[Act], Act]:
     """Adds a function to the table under its own name."""
 
@@ -38,7 +41,7 @@ def behaviour(
         name = act.__name__
         if name in ROWS:
             raise ValueError(f"two behaviours are called {name}")
-        ROWS[name] = Row(name, section, says, act, prepare, not_on or {}, deadline)
+        ROWS[name] = Row(name, section, says, act, prepare, not_on or {}, deadline, kills)
         return act
 
     return add
@@ -47,7 +50,15 @@ def behaviour(
 # Rows of this section run in a read-only mount, and only there.
 READ_ONLY = "A read-only mount"
 
+
+
+def from_elsewhere(reason: str) -> dict[str, str]:
+    """What does not hold for a root of another machine, whether it is fetched when it is read
+    (`remote`) or before (`fetched`)."""
+    return {"remote": reason, "fetched": reason}
+
+
 # What UnixFS and the meta beside it do not carry to another machine.
-NO_LINKS = {"remote": "hard links arrive as files of their own"}
-NO_XATTRS = {"remote": "user attributes stay on the machine"}
-NO_OWNERS = {"remote": "owners stay on the machine"}
+NO_LINKS = from_elsewhere("hard links arrive as files of their own")
+NO_XATTRS = from_elsewhere("user attributes stay on the machine")
+NO_OWNERS = from_elsewhere("owners stay on the machine")

@@ -8,7 +8,7 @@ from typing import Callable
 
 from children import Child, at_once, elsewhere
 from files import MIB, content, digest, listing, opened, read, read_fd, write
-from registry import NO_LINKS, behaviour
+from registry import NO_LINKS, behaviour, from_elsewhere
 from system import RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, renameat2
 from trace import Trace, outcome
 
@@ -56,7 +56,7 @@ def matrix(place: str, trace: Trace, act: Callable[[str, str], None]) -> None:
         trace.note(f"{one} to {other}: left", kinds_below("."))
 
 
-NO_FIFO = {"remote": "FIFOs are local-only"}
+NO_FIFO = from_elsewhere("FIFOs are local-only")
 
 
 @behaviour(SECTION, "every kind of name onto every other: the errno and what is left", prepare=make_pairs,

@@ -1,0 +1,10 @@
+import type { Exemptions } from './exempt.ts'
+
+/** A way in, or several, and what they are known not to keep; a section of docs/semantics.md. */
+export interface ExemptWay {
+  title: string
+  exempt: Exemptions
+}
+
+/** In the order of docs/semantics.md. */
+export const EXEMPT_WAYS: readonly ExemptWay[] = []
