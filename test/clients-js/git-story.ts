@@ -26,6 +26,8 @@ export async function makeOrigin(git: Git, scratch: string): Promise<string> {
   writeFileSync(join(source, 'many/deep/größe.bin'), steadyBytes(3_000_000, 7))
   writeFileSync(join(source, 'run.sh'), '#!/bin/sh\necho ran\n')
   chmodSync(join(source, 'run.sh'), 0o755)
+  // A name like that of a lock file, and yet content: it must arrive on another machine.
+  writeFileSync(join(source, 'uv.lock'), 'version = 1\n')
   symlinkSync('many/deep', join(source, 'link'))
   await git(source, 'add', '--all')
   await git(source, 'commit', '--quiet', '--message', 'Begin')
