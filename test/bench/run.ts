@@ -32,13 +32,16 @@ function write(path: string, text: string): void {
   process.stderr.write(`bench: wrote ${path}\n`)
 }
 
-async function measure(): Promise<BenchResult> {
+/** Why these options make no sense, or undefined. */
+function misuse(): string | undefined {
   const unknown = values.way.filter((id) => !WAYS.some((way) => way.id === id))
-  if (unknown.length > 0) {
-    throw new Error(
-      `--way ${unknown.join(', ')}: give some of ${WAYS.map(({ id }) => id).join(', ')}`,
-    )
-  }
+  const known = WAYS.map(({ id }) => id).join(', ')
+  if (unknown.length > 0) return `--way ${unknown.join(', ')}: give some of ${known}`
+  const partial = values.write && values.way.length > 0
+  return partial ? '--write keeps the figures of all ways: leave --way out' : undefined
+}
+
+async function measure(): Promise<BenchResult> {
   const stop = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => stop.abort(new Error(`ended by ${signal}`)))
@@ -53,14 +56,24 @@ async function measure(): Promise<BenchResult> {
   }
 }
 
-if (!values.render) {
-  const result = await measure()
-  const text = `${JSON.stringify(result, null, 2)}\n`
-  write(join(RESULTS, `${result.date.replace(/[:.]/g, '-')}.json`), text)
-  if (values.write) write(KEPT, text)
-  process.stdout.write(`${table(result)}\n\n${verdict(result)}\n`)
+async function main(): Promise<void> {
+  if (!values.render) {
+    const result = await measure()
+    const text = `${JSON.stringify(result, null, 2)}\n`
+    write(join(RESULTS, `${result.date.replace(/[:.]/g, '-')}.json`), text)
+    if (values.write) write(KEPT, text)
+    process.stdout.write(`${table(result)}\n\n${verdict(result)}\n`)
+  }
+  if (values.write || values.render) {
+    const kept: BenchResult = JSON.parse(readFileSync(KEPT, 'utf8'))
+    write(DOCUMENT, benchDocument(kept))
+  }
 }
-if (values.write || values.render) {
-  const kept: BenchResult = JSON.parse(readFileSync(KEPT, 'utf8'))
-  write(DOCUMENT, benchDocument(kept))
+
+const wrong = misuse()
+if (wrong === undefined) {
+  await main()
+} else {
+  process.stderr.write(`bench: ${wrong}\n`)
+  process.exitCode = 2
 }
