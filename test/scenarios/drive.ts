@@ -14,6 +14,10 @@ export type Phase = 'run' | 'check' | 'second'
 /** Called when the scenario pauses: `kill-daemon` or `commit`. */
 export type OnPause = (what: string) => Promise<void>
 
+/** The programs take larger numbers in the long run, as the tests do. */
+const LONG: Record<string, string> =
+  process.env.MODELCACHE_TEST_LONG === '1' ? { MODELCACHE_TEST_LONG: '1' } : {}
+
 const MAIN = join(repositoryRoot, 'test/scenarios/python/main.py')
 
 /**
@@ -30,7 +34,7 @@ export async function runPhase(
   environment: Record<string, string> = {},
 ): Promise<Trace> {
   const running = start('python3', ['-B', MAIN, scenario, phase, root, join(scratch, phase)], {
-    env: scrubbedEnvironment(join(scratch, 'home'), environment),
+    env: scrubbedEnvironment(join(scratch, 'home'), { ...LONG, ...environment }),
     interactive: true,
   })
   let failed: unknown

@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { openOfflineRoots } from '../clients/offline-roots.ts'
+import { tcpRelay } from '../network/tcp-relay.ts'
 import {
   type EngineName,
   FUSE_ENGINES,
@@ -29,8 +30,8 @@ export interface Scenario {
   environment?: (root: string) => Record<string, string>
   /** Looks at the mount when the scenario has run. */
   afterRun?: (mount: Mount) => Promise<void>
-  /** Looks at the second mount when it was looked through. */
-  afterSecond?: (mount: Mount) => Promise<void>
+  /** Looks at the second mount when it was looked through, and at how much came from the first. */
+  afterSecond?: (mount: Mount, receivedBytes: number) => Promise<void>
   /** What must hold of every root that was committed, whenever that was. */
   everyRoot?: (root: CommittedRoot, run: Trace) => void
 }
@@ -109,12 +110,12 @@ async function lookElsewhere(
   oracle: Trace,
 ): Promise<void> {
   const { root } = await mount.commitAll()
-  const { address } = await mount.share()
-  const other = await withMount(t, { engine, args: ['--from', root, '--peer', address] })
+  const relay = await tcpRelay(t, (await mount.share()).address)
+  const other = await withMount(t, { engine, args: ['--from', root, '--peer', relay.address] })
   const second = await phasesIn(scenario, other, engine, join(tempDir(t), 'scratch'))('second')
   assertSameFacts(`${scenario.name} on a second mount`, oracle, second)
   assertClaims(`${scenario.name} on a second mount`, second)
-  await scenario.afterSecond?.(other)
+  await scenario.afterSecond?.(other, relay.passedBytes)
 }
 
 function phasesIn(
