@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { arch, cpus, loadavg, release, totalmem } from 'node:os'
-import { repositoryRoot, runOk } from '../support/index.ts'
+import { repositoryRoot, run, runOk } from '../support/index.ts'
 import type { Machine } from './result.ts'
 
 /** What the figures depend on; `load` is taken now and again by {@link withLoad}. */
@@ -24,12 +24,13 @@ export function withLoad(machine: Machine): Machine {
   return { ...machine, load: { ...machine.load, end: loadNow() } }
 }
 
-/** HEAD, with `+` where code that runs in the measures differs from it. */
+/** HEAD, with `+` where code that runs in the measures differs from it; `unknown` outside of git. */
 export async function describeCommit(): Promise<string> {
-  const git = (...args: string[]) => lines('git', ['-C', repositoryRoot, ...args])
-  const head = (await git('rev-parse', '--short=12', 'HEAD')).trim()
+  const git = (...args: string[]) => run('git', ['-C', repositoryRoot, ...args], { env: env() })
+  const head = await git('rev-parse', '--short=12', 'HEAD')
+  if (head.code !== 0) return 'unknown'
   const changed = await git('status', '--porcelain', '--', 'src', 'native', 'package-lock.json')
-  return changed.trim() === '' ? head : `${head}+`
+  return changed.stdout.trim() === '' ? head.stdout.trim() : `${head.stdout.trim()}+`
 }
 
 function loadNow(): number {
@@ -37,6 +38,9 @@ function loadNow(): number {
 }
 
 async function lines(command: string, args: string[]): Promise<string> {
-  const env = { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/' }
-  return (await runOk(command, args, { env })).stdout
+  return (await runOk(command, args, { env: env() })).stdout
+}
+
+function env(): Record<string, string> {
+  return { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/' }
 }

@@ -26,6 +26,7 @@ const say = (line: string) => process.stderr.write(`bench: ${line}\n`)
 export async function measureAll(plan: Plan): Promise<BenchResult> {
   const begun = performance.now()
   const machine = await describeMachine(plan.place)
+  const commit = await describeCommit()
   // An ordinary user must be able to pass through it.
   chmodSync(plan.place, 0o711)
   const opened: Opened[] = []
@@ -45,7 +46,7 @@ export async function measureAll(plan: Plan): Promise<BenchResult> {
   return {
     version: 1,
     date: new Date().toISOString(),
-    commit: await describeCommit(),
+    commit,
     minutes: Math.round((performance.now() - begun) / 6_000) / 10,
     rounds: plan.rounds,
     sizes: plan.sizes,
