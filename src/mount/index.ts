@@ -1,4 +1,4 @@
-/** The engine that serves a mount, and the keeper's client (docs/protocol.md). */
+/** What serves a mount: the keeper's client (docs/protocol.md), and engines in this process. */
 export type {
   Change,
   Engine,
@@ -13,4 +13,6 @@ export type {
 } from './engine.ts'
 export { encodeFrame, FrameDecoder, MAX_FRAME_BYTES, type Message } from './frames.ts'
 export { connectKeeper, KEEPER_FD, PROTOCOL_VERSION } from './keeper.ts'
+export type { ChangeSink, LocalTree } from './local/local-tree.ts'
+export { openLocalTree } from './local/open-local-tree.ts'
 export { printableName, type WireName } from './wire.ts'

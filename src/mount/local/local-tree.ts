@@ -16,18 +16,23 @@ export interface LocalTree {
   readonly paths: StorePaths
   /** The last stop was clean: no file has to be compared with its stamp. */
   readonly clean: boolean
+  /** Clean at the start, and nothing was made dirty or marked since. */
+  readonly untouched: boolean
   /** Once; what came before is delivered now. */
   listen(sink: ChangeSink): void
 
   /** A file that was made a moment ago: dirty, and without a row. */
   created(id: InodeId): void
   /**
-   * Before a file is opened for writing or truncated: breaks its lease, notes it in the dirty log,
-   * durably, and says `dirty`, unless it is known to be dirty.
+   * Right before a file is opened for writing or truncated, with nothing awaited in between: gives
+   * up its lease, notes it in the dirty log, durably, and says `dirty`, unless it is known to be
+   * dirty. What has no name any more is never settled, so only its lease goes.
    *
+   * @param path one name of it, whose directory is listed again; undefined where it has none
+   * @param links as programs see them; with several all of the tree is listed again
    * @throws the errno of the log's write: then the program must not get to write
    */
-  willWrite(id: InodeId): void
+  willWrite(id: InodeId, path: string | undefined, links: number): void
   /** chmod, utimes, rename, link: the content is what it was, and its stamp moved. */
   stampMoved(id: InodeId, old: Stamp, next: Stamp): void
   /** A hint: it got its name by rename or link, or its last writer went. */
@@ -41,7 +46,7 @@ export interface LocalTree {
   movedDirectory(from: string, to: string): void
   removedDirectory(path: string): void
 
-  /** Links of ours in objects/, which programs must not see in st_nlink. */
+  /** Links of ours in objects/, which programs must not see in st_nlink; it is never below 0. */
   ourLinks(id: InodeId): number
   dirty(): InodeId[]
 
