@@ -42,14 +42,14 @@ const TABLE_DEADLINE_MS = 600_000
 
 /** The table, as the Python side declares it. */
 export async function readTable(scratch: string): Promise<Row[]> {
-  const env = scrubbedEnvironment(join(scratch, 'home'))
+  const env = environmentOf(scratch)
   const { stdout } = await runOk('python3', ['-B', MAIN, 'list'], { env })
   return JSON.parse(stdout) as Row[]
 }
 
 /** Makes below `root` what the rows find there. */
 export async function prepareRows(root: string, rows: Row[], scratch: string): Promise<void> {
-  const env = scrubbedEnvironment(join(scratch, 'home'))
+  const env = environmentOf(scratch)
   mkdirSync(root, { recursive: true })
   await runOk('python3', ['-B', MAIN, 'prepare', root, ...rows.map(({ name }) => name)], { env })
 }
@@ -66,7 +66,7 @@ export async function actRows(
   mkdirSync(scratch, { recursive: true })
   const names = rows.map(({ name }) => name)
   const running = start('python3', ['-B', MAIN, 'act', root, scratch, way, ...names], {
-    env: scrubbedEnvironment(join(scratch, 'home')),
+    env: environmentOf(scratch),
     interactive: true,
     deadlineMs: TABLE_DEADLINE_MS,
   })
@@ -91,4 +91,12 @@ export async function actRows(
   if (failed !== undefined) throw failed
   assert.equal(code, 0, `the rows ended with ${code}:\n${stderr}`)
   return results
+}
+
+function environmentOf(scratch: string): Record<string, string> {
+  const long = process.env.MODELCACHE_TEST_LONG
+  return scrubbedEnvironment(
+    join(scratch, 'home'),
+    long === undefined ? {} : { MODELCACHE_TEST_LONG: long },
+  )
 }

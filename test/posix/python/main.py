@@ -10,7 +10,8 @@ import sys
 import time
 import traceback
 
-import rows_data  # noqa: F401 - importing fills the table
+import rows_clients  # noqa: F401 - importing fills the table
+import rows_data  # noqa: F401
 import rows_directories  # noqa: F401
 import rows_links  # noqa: F401
 import rows_locks  # noqa: F401

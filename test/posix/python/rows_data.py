@@ -1,6 +1,8 @@
 """What is written is what is read: shapes of writes, truncation, holes, copies."""
 
+import mmap
 import os
+import random
 import socket
 import threading
 
@@ -357,3 +359,117 @@ def large_vectors(place: str, trace: Trace) -> None:
     os.close(fd)
     trace.note("content", [os.stat("f"), digest("f")])
     trace.call("opened", opened, "f", RD)
+
+
+@behaviour(SECTION, "copy_file_range refuses what a local disk refuses: directories, FIFOs, closed and negative ones",
+           prepare=make_sizes)
+def copy_refused(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    os.mkdir("dir")
+    os.mkfifo("fifo")
+    source, target = os.open(str(MIB), RD), os.open("target", RW | CREAT)
+    directory, fifo = os.open("dir", RD), os.open("fifo", RW)
+    closed = os.dup(source)
+    os.close(closed)
+    for label, one, other in (
+        ("from a directory", directory, target),
+        ("to a directory", source, directory),
+        ("from a FIFO", fifo, target),
+        ("to a FIFO", source, fifo),
+        ("from what is closed", closed, target),
+        ("to a reader", target, source),
+    ):
+        trace.call(label, os.copy_file_range, one, other, 100, 0, 0)
+    trace.call("from before the beginning", os.copy_file_range, source, target, 100, -1, 0)
+    trace.call("nothing", os.copy_file_range, source, target, 0, 0, 0)
+    trace.call("beyond every end", os.copy_file_range, source, target, 100, (1 << 63) - 1, 0)
+    trace.note("nothing came", os.stat("target"))
+    for fd in (source, target, directory, fifo):
+        os.close(fd)
+
+
+@behaviour(SECTION, "sendfile and splice send what was written a moment ago, and end where the file ends",
+           prepare=make_sizes)
+def sending_what_changes(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    reader, writer = os.open(str(MIB), RD), os.open(str(MIB), WR)
+    read_end, write_end = os.pipe()
+    out = os.open(os.path.join(trace.scratch, "out"), RW | CREAT)
+    for turn in range(20):
+        at = turn * 50_000
+        os.pwrite(writer, b"turn %2d" % turn, at)
+        moved = system.splice_at(reader, at, write_end, 7)
+        trace.note("spliced", [moved, os.read(read_end, 100)])
+        trace.note("sent", [os.sendfile(out, reader, at, 7), os.pread(out, 7, turn * 7)])
+    os.ftruncate(writer, 500_000)
+    trace.note("to the end", [os.sendfile(out, reader, 499_990, 100), os.sendfile(out, reader, 500_000, 100)])
+    trace.note("spliced to the end", [system.splice_at(reader, 499_990, write_end, 100), os.read(read_end, 100)])
+    trace.note("and beyond", system.splice_at(reader, 600_000, write_end, 100))
+    os.unlink(str(MIB))
+    trace.note("without a name", [os.sendfile(out, reader, 0, 100), system.splice_at(reader, 0, write_end, 100)])
+    for fd in (reader, writer, read_end, write_end, out):
+        os.close(fd)
+
+
+LIMIT = 400_000
+
+
+def random_step(rng: random.Random, fd: int, model: bytearray) -> str | None:
+    """One step of fsx: the same to the file and to the bytes that it must hold. What went wrong."""
+    at, length = rng.randrange(LIMIT), rng.choice([1, 100, 4096, 5000, 70_000])
+    end = min(at + length, LIMIT)
+    kind = rng.choice(["read", "read", "write", "write", "map", "store", "cut", "punch", "copy"])
+    if kind == "read":
+        return None if os.pread(fd, end - at, at) == model[at:end] else f"read of {end - at} at {at}"
+    if kind == "cut":
+        os.ftruncate(fd, at)
+        model[at:] = bytes(max(at - len(model), 0))
+    elif kind == "write":
+        data = rng.randbytes(end - at)
+        os.pwrite(fd, data, at)
+        model.extend(bytes(max(end - len(model), 0)))
+        model[at:end] = data
+    elif kind == "punch":
+        punch = system.FALLOC_PUNCH_HOLE | system.FALLOC_KEEP_SIZE
+        if outcome(system.fallocate, fd, punch, at, end - at) == "ok":
+            hole = max(min(end, len(model)) - at, 0)
+            model[at : at + hole] = bytes(hole)
+    elif kind == "copy":
+        to = rng.randrange(LIMIT - (end - at) + 1)
+        if end <= len(model) and (to >= end or to + end - at <= at):
+            part = bytes(model[at:end])
+            if copied(fd, fd, len(part), at, to) != len(part):
+                return f"copy of {len(part)} at {at}"
+            model.extend(bytes(max(to + len(part) - len(model), 0)))
+            model[to : to + len(part)] = part
+    elif at < len(model):
+        end = min(end, len(model))
+        with mmap.mmap(fd, len(model)) as mapping:
+            if mapping[at:end] != model[at:end]:
+                return f"mapped {end - at} at {at}"
+            if kind == "store":
+                model[at:end] = mapping[at:end] = rng.randbytes(end - at)
+    return None
+
+
+@behaviour(SECTION, "fsx: random reads, writes, mapped ones, cuts, holes and copies of one file leave no wrong byte",
+           prepare=make_sizes)
+def random_steps(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    for seed, name in enumerate(("fresh", str(MIB), "4097")):
+        rng = random.Random(seed)
+        fd = os.open(name, RW | CREAT)
+        if os.fstat(fd).st_size > LIMIT:
+            os.ftruncate(fd, LIMIT)
+        model = bytearray(read(name))
+        wrong = []
+        for step in range(5000 if os.environ.get("MODELCACHE_TEST_LONG") == "1" else 400):
+            answer = random_step(rng, fd, model)
+            if answer is None and os.fstat(fd).st_size != len(model):
+                answer = f"size {os.fstat(fd).st_size}, not {len(model)}"
+            if answer is not None:
+                wrong.append(f"seed {seed}, step {step}: {answer}")
+                break
+        trace.claim(f"{name}: {wrong}", wrong == [])
+        os.close(fd)
+        trace.claim(f"{name}: in the end", read(name) == model and elsewhere(digest, name) == digest(name))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 
 import system
 from children import elsewhere
@@ -159,3 +160,44 @@ def hundred_links(place: str, trace: Trace) -> None:
     trace.note("and committed", [os.stat("d9/99"), digest("d9/99")])
     trace.call("opened", opened, "d9/99", RD)
     trace.call("exchanged with a new one", lambda: (write("n"), system.renameat2("n", "d9/99", 2)))
+
+
+@behaviour(SECTION, "link, rename, unlink: in any order one file, whose count and ctime follow in every process",
+           prepare=lambda place: write(f"{place}/f", content(50_000)) and None)
+def link_rename_unlink(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    fd = os.open("f", RD)
+    ino = os.fstat(fd).st_ino
+
+    def counts(*names: str) -> list:
+        known = [[os.stat(name).st_nlink, elsewhere(lambda name=name: os.stat(name).st_nlink)] for name in names]
+        same = all(os.stat(name).st_ino == ino for name in names)
+        return [os.fstat(fd).st_nlink, known, same, sorted(os.listdir())]
+
+    os.link("f", "g")
+    trace.note("linked", counts("f", "g"))
+    os.rename("g", "h")
+    trace.note("renamed", counts("f", "h"))
+    before = os.stat("h").st_ctime_ns
+    end = time.monotonic() + 10
+    while os.stat("h").st_ctime_ns == before and time.monotonic() < end:
+        os.link("h", "again")
+        os.unlink("again")
+    trace.claim("ctime moves with the count", os.stat("h").st_ctime_ns > before)
+    os.unlink("f")
+    trace.note("the first name went", counts("h"))
+    writer = os.open("h", RW)
+    os.pwrite(writer, b"written by the second name", 0)
+    trace.note("read by the first one's descriptor", os.pread(fd, 50_000, 0))
+    os.link("h", "f")
+    os.rename("f", "h")
+    trace.note("a name onto its twin", counts("f", "h"))
+    write("other", b"other")
+    os.rename("other", "h")
+    trace.note("another over one of them", [counts("f"), read("h")])
+    os.ftruncate(writer, 100)
+    os.unlink("f")
+    trace.note("no name", [os.fstat(fd), os.pread(fd, 200, 0), sorted(os.listdir())])
+    os.close(writer)
+    os.close(fd)
+    trace.note("left", listing("."))

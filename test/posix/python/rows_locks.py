@@ -269,3 +269,42 @@ def sqlite(place: str, trace: Trace) -> None:
         connection.close()
         trace.note("left", sorted(name for name in os.listdir() if name.startswith(mode)))
     trace.call("opened", opened, "wal.db", RD)
+
+
+@behaviour(SECTION, "eight processes on one lock, of which the one that holds it is killed: the others go on",
+           prepare=make_lock)
+def holder_killed(place: str, trace: Trace) -> None:
+    os.chdir(place)
+
+    def works(number: int) -> Child:
+        def runs(child: Child) -> list:
+            child.hear()
+            steps = 0
+            while steps < 20:
+                fd = os.open("x.lock", RW | CREAT | os.O_NOFOLLOW, 0o664)
+                fcntl.flock(fd, EX)
+                if number == 0 and steps == 5:
+                    # It is killed inside of its section, with what it held half done.
+                    write("section", b"0 died here")
+                    child.tell()
+                    signal.pause()
+                held = read("section") if os.path.exists("section") else b"free"
+                write("section", b"held by %d" % number)
+                mine = read("section") == b"held by %d" % number
+                write("section", b"free")
+                os.close(fd)
+                if not mine or (held != b"free" and held != b"0 died here"):
+                    raise RuntimeError(f"{number} was not alone: {held!r}")
+                steps += 1
+            return [number, steps]
+
+        return Child(runs)
+
+    children = [works(number) for number in range(8)]
+    for child in children:
+        child.tell()
+    children[0].hear()
+    trace.note("held", tries_flock("x.lock", EX))
+    children[0].kill()
+    trace.note("the others", [child.result() for child in children[1:]])
+    trace.note("free", [tries_flock("x.lock", EX), read("section"), os.stat("x.lock").st_nlink])

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 
 import system
 from children import Child, at_once, elsewhere, ending
@@ -310,3 +311,65 @@ def map_and_write_mixed(place: str, trace: Trace) -> None:
     writer.tell()
     writer.result()
     trace.note("closed", [shared[:], digest("model")])
+
+
+@behaviour(SECTION, "each msync, and the end of the mapping, move the mtime that stat sees in another process",
+           prepare=make_model)
+def msync_and_stat(place: str, trace: Trace) -> None:
+    os.chdir(place)
+
+    def looks(child: Child) -> list:
+        fd = os.open("model", RD)
+        seen = []
+        for _ in range(22):
+            child.hear()
+            by_name, by_descriptor = os.stat("model"), os.fstat(fd)
+            seen.append([by_name.st_size, by_name.st_mtime_ns, by_descriptor.st_mtime_ns])
+            child.tell()
+        return seen
+
+    looker = Child(looks)
+
+    def asks() -> None:
+        looker.tell()
+        looker.hear()
+
+    mapping = mapped("model", RW, READ | WRITE, mmap.MAP_SHARED)
+    asks()
+    for turn in range(20):
+        # A local disk moves it by the ticks of its clock.
+        before = os.stat("model").st_mtime_ns
+        end = time.monotonic() + 10
+        while os.stat("model").st_mtime_ns == before and time.monotonic() < end:
+            mapping[turn * 100_000 : turn * 100_000 + 4] = b"%4d" % turn
+            mapping.flush()
+        asks()
+    mapping[7] = 7
+    mapping.close()
+    asks()
+    seen = looker.result()
+    times = [mtime for _, mtime, _ in seen]
+    trace.claim("each msync moved it", all(a < b for a, b in zip(times[:21], times[1:21])))
+    trace.claim("it never goes back", times == sorted(times))
+    trace.claim("by descriptor as by name", all(a == b for _, a, b in seen))
+    trace.note("sizes", {size for size, _, _ in seen})
+    trace.note("content", digest("model"))
+
+
+@behaviour(SECTION, "what another process cuts off is SIGBUS under a mapping; what it writes then is mapped",
+           prepare=make_model)
+def map_cut_elsewhere(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    shared = mapped("model", RD, READ, mmap.MAP_SHARED)
+    private = mapped("model", RD, READ | WRITE, mmap.MAP_PRIVATE)
+    private[MIB : MIB + 4] = b"mine"
+    trace.note("before", [shared[MIB : MIB + 4], private[MIB : MIB + 4]])
+    elsewhere(lambda: os.truncate("model", 5000))
+    trace.note("beyond", [ending(lambda: shared[MIB]), ending(lambda: private[2 * MIB])])
+    trace.note("last page", [shared[4096:8192], os.stat("model").st_size])
+    elsewhere(lambda: write("model", content(SIZE, "second")) and None)
+    trace.note("written anew", [shared[:], os.stat("model")])
+    elsewhere(lambda: os.unlink("model"))
+    elsewhere(lambda: write("model", b"third") and None)
+    trace.note("the mapping keeps the second", shared[:])
+    trace.note("the name has the third", read("model"))

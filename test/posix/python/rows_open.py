@@ -174,9 +174,21 @@ def temporary_files(place: str, trace: Trace) -> None:
     trace.note("mkdtemp", os.stat(directory))
     os.rmdir(directory)
     trace.note("left", os.listdir())
-    unnamed = outcome(opened, ".", RW | os.O_TMPFILE, 0o600)
-    trace.one_of("O_TMPFILE", unnamed, "EOPNOTSUPP", "ok")
-    if unnamed == "ok":
+
+
+@behaviour(SECTION, "O_TMPFILE is EOPNOTSUPP, after which tempfile takes a name; or it works, and can be linked")
+def unnamed_files(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    for flags in (RW, WR, RW | EXCL):
+        answer = outcome(opened, ".", flags | os.O_TMPFILE, 0o600)
+        trace.one_of(f"O_TMPFILE {flags}", answer, "EOPNOTSUPP", *([] if trace.mounted else ["ok"]))
+    trace.call("to read", opened, ".", RD | os.O_TMPFILE, 0o600)
+    trace.call("in nothing", opened, "none", RW | os.O_TMPFILE, 0o600)
+    with tempfile.TemporaryFile(dir=".") as file:
+        file.write(content(100_000))
+        file.seek(0)
+        trace.note("tempfile's", [file.read(), os.fstat(file.fileno()), os.listdir()])
+    if outcome(opened, ".", RW | os.O_TMPFILE, 0o600) == "ok":
         fd = os.open(".", RW | os.O_TMPFILE, 0o600)
         os.write(fd, b"named later")
         trace.claim("no links", os.fstat(fd).st_nlink == 0)
@@ -184,6 +196,7 @@ def temporary_files(place: str, trace: Trace) -> None:
         trace.claim("named", read("named") == b"named later" and os.fstat(fd).st_nlink == 1)
         os.close(fd)
         os.unlink("named")
+    trace.note("nothing is left", os.listdir())
 
 
 @behaviour(SECTION, "dup, fork and SCM_RIGHTS share one open file: offset, and life after the sender")

@@ -294,3 +294,44 @@ def swap_by_mv(place: str, trace: Trace) -> None:
     trace.note("exchanged", [read("checkpoint.bin"), read("checkpoint.bin.bak")])
     trace.note("cwd", os.path.samefile(os.getcwd(), place))
     trace.call("open what moved", opened, "checkpoint.gguf.bin", os.O_RDONLY)
+
+
+@behaviour(SECTION, "a reader that keeps every version open has each of them whole, while others replace the name",
+           prepare=make_target)
+def held_while_replaced(place: str, trace: Trace) -> None:
+    os.chdir(place)
+
+    def holds(child: Child) -> list:
+        held, wrong, names = [], [], set()
+        while not child.heard(0):
+            fd = os.open("target", os.O_RDONLY)
+            found = os.fstat(fd)
+            if held and found.st_ino == os.fstat(held[-1][0]).st_ino or len(held) > 200:
+                os.close(fd)
+                continue
+            held.append((fd, found.st_size))
+            names.update(os.listdir())
+        numbers = [os.fstat(fd).st_ino for fd, _ in held]
+        for fd, size in held:
+            data = os.pread(fd, 3 * MIB, 0)
+            whole = data == content(2 * MIB, "old") or (len(data) > 0 and data == data[:1] * len(data))
+            if len(data) != size or os.fstat(fd).st_size != size or not whole:
+                wrong.append([size, len(data)])
+        links = [os.fstat(fd).st_nlink for fd, _ in held[:-1]]
+        return [wrong, len(held) > 1, set(links) <= {0}, len(set(numbers)) == len(numbers), sorted(names)]
+
+    reader = Child(holds)
+    # The first version is held for certain.
+    first = os.open("target", os.O_RDONLY)
+    for turn in range(150):
+        write("target.tmp", bytes([turn % 255 + 1]) * (turn * 997 % 100_000 + 1))
+        os.replace("target.tmp", "target")
+    reader.tell()
+    wrong, several, unlinked, unique, names = reader.result()
+    trace.note("wrong", wrong)
+    trace.claim("it saw several", several)
+    trace.note("what was replaced has no name, and its own number", [unlinked, unique])
+    trace.claim(f"no other name was listed: {names}", set(names) <= {"target", "target.tmp"})
+    trace.note("the first", [os.fstat(first), os.pread(first, 3 * MIB, 0)])
+    os.close(first)
+    trace.note("left", os.listdir())

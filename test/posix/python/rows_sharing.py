@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from typing import Callable
 
 import system
 from children import Child, elsewhere
@@ -177,3 +179,42 @@ def daemon_killed(place: str, trace: Trace) -> None:
     os.close(new)
     trace.pause("commit")
     trace.note("after a commit", listing("."))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        if time.monotonic() > end:
+            raise RuntimeError("what was waited for did not come")
+        time.sleep(0.005)
+
+
+@behaviour(SECTION, "a client that is stopped in the middle of its writes holds up nobody, and then ends its work",
+           prepare=make_log)
+def stopped_writer(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    whole = content(16 * MIB, "large")
+
+    def writes(_: Child) -> int:
+        fd = os.open("large.incomplete", WR | CREAT)
+        for at in range(0, len(whole), 256 * 1024):
+            os.write(fd, whole[at : at + 256 * 1024])
+        os.close(fd)
+        return len(whole)
+
+    writer = Child(writes)
+    wait_until(lambda: os.path.exists("large.incomplete") and os.stat("large.incomplete").st_size > 0)
+    os.kill(writer.pid, signal.SIGSTOP)
+    _, status = os.waitpid(writer.pid, os.WUNTRACED)
+    trace.claim("it was stopped at work", os.WIFSTOPPED(status))
+    there = os.stat("large.incomplete").st_size
+    trace.claim("what is there is the beginning", read("large.incomplete") == whole[:there])
+    trace.note("others go on", [write("other", content(100_000)), digest("other"), listing(".")[1:]])
+    os.rename("large.incomplete", "large")
+    trace.pause("commit")
+    trace.claim("its size stays", os.stat("large").st_size == there)
+    reader = os.open("large", RD)
+    os.kill(writer.pid, signal.SIGCONT)
+    trace.note("written", writer.result())
+    trace.note("whole", [os.stat("large"), digest("large"), os.pread(reader, 100, 15 * MIB)])
+    os.close(reader)

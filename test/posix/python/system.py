@@ -64,6 +64,16 @@ def splice(source: int, target: int, count: int) -> int:
     return _checked(call(source, None, target, None, count, 0))
 
 
+def splice_at(source: int, offset: int, target: int, count: int) -> int:
+    """From that place of a file, whose own position stays."""
+    call = _libc.splice
+    call.restype = ctypes.c_ssize_t
+    call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+    call.argtypes += [ctypes.c_size_t, ctypes.c_uint]
+    place = ctypes.c_int64(offset)
+    return _checked(call(source, ctypes.addressof(place), target, None, count, 0))
+
+
 def syncfs(fd: int) -> None:
     _checked(_libc.syncfs(fd))
 
