@@ -15,4 +15,6 @@ export { encodeFrame, FrameDecoder, MAX_FRAME_BYTES, type Message } from './fram
 export { connectKeeper, KEEPER_FD, PROTOCOL_VERSION } from './keeper.ts'
 export type { ChangeSink, LocalTree } from './local/local-tree.ts'
 export { openLocalTree } from './local/open-local-tree.ts'
+export { createPlainEngine, type PlainEngineOptions } from './plain-engine.ts'
+export { removePlainLink } from './plain-link.ts'
 export { printableName, type WireName } from './wire.ts'
