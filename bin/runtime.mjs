@@ -70,6 +70,9 @@ export async function runInSuitableNode(script, args) {
     await import(script)
   } else {
     const child = spawn(node, [script, ...args], { stdio: 'inherit' })
+    // The child has its own working directory by now. A mount that this process stood in would be
+    // busy for its whole life.
+    process.chdir('/')
     for (const signal of FORWARDED) {
       process.on(signal, () => child.kill(signal))
     }

@@ -16,6 +16,8 @@ export interface CommitAnswer {
   readonly open: readonly LeftOut[]
   /** What looks like a secret or is not what its name promises. */
   readonly withheld?: readonly LeftOut[]
+  /** `commit` only: false when the root is the one before. */
+  readonly changed?: boolean
 }
 
 /** Checks the daemon's answer, so that a daemon of another version is an error and no riddle. */

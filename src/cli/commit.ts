@@ -11,11 +11,12 @@ export function addCommit(program: Command, context: Context): void {
     .command('commit')
     .summary('make a root of everything that is settled, and print it')
     .description(
-      'Settles what can be settled now and prints the root. What is still open is listed on ' +
-        'standard error and comes into a later root.',
+      'Settles what can be settled now and prints the root. On standard error it lists what is ' +
+        'still open, which comes into a later root, and what is withheld: damaged files and ' +
+        'secrets, which never come into one. `changed` is false when the root is the one before.',
     )
     .argument('<DIR>', 'a mountpoint')
-    .option('--json', 'answer {"root", "tree", "dirty", "open"}')
+    .option('--json', 'answer {"root", "tree", "dirty", "open", "withheld", "changed"}')
     .addHelpText('after', '\nExample:\n  modelcache commit ./model_cache')
     .action(async (directory: string, words: { json?: boolean }) => {
       const { mount } = await locate(directory, context.cwd)

@@ -1,12 +1,20 @@
-import { readFile, stat, statfs } from 'node:fs/promises'
+import { stat, statfs } from 'node:fs/promises'
 import { release } from 'node:os'
 import { dirname } from 'node:path'
 import { isErrno, messageOf, statfsType, withDeadline } from '../base/index.ts'
-import { defaultStore, LOW_SPACE_BYTES, mountpointOption, realPlace } from '../config/index.ts'
+import {
+  defaultStore,
+  LOST_WITH,
+  LOW_SPACE_BYTES,
+  mountpointOption,
+  realPlace,
+} from '../config/index.ts'
 import type { Context } from './context.ts'
-import { findProgram, type Lack, lackOfFuse, lackOfKeeper, lackOfPrivilege } from './machine.ts'
-import { type OwnMount, ownMounts, readMountTable } from './mount-table.ts'
-import { pulseOf } from './stale-mount.ts'
+import { lackOf } from './engine-choice.ts'
+import { knownMounts } from './known-mounts.ts'
+import { findProgram, type Lack, lackOfFuse, lackOfPrivilege, mayAdminister } from './machine.ts'
+import type { OwnMount } from './own-mounts.ts'
+import { logOf, pulseOf, serverOf } from './stale-mount.ts'
 import { hasUserXattrs } from './store-place.ts'
 import { sizeText } from './terminal.ts'
 
@@ -22,9 +30,6 @@ export interface Finding {
 /** FUSE passthrough came with this kernel. */
 const PASSTHROUGH_KERNEL = [6, 9] as const
 
-/** linux/capability.h: the bit of CAP_SYS_ADMIN. */
-const CAP_SYS_ADMIN = 21n
-
 /** All mounts are asked at once; `doctor` as a whole answers within 5 s. */
 const MOUNTS_DEADLINE_MS = 4_000
 
@@ -34,14 +39,14 @@ export async function findAll(
   store: string | undefined,
   context: Context,
 ): Promise<Finding[]> {
-  const { installed, env, cwd } = context
+  const { env, cwd } = context
   const place = async () =>
     store ?? defaultStore(await realPlace(mountpointOption(directory, cwd)), env)
   const checks: [string, () => Promise<Finding[]>][] = [
     ['node', async () => [ok('node', `${process.versions.node} (${process.execPath})`)]],
     ['fuse', async () => [fromLack('fuse', '/dev/fuse is there', await lackOfFuse())]],
     ['helper', async () => [await helper(context)]],
-    ['keeper', async () => [fromLack('keeper', installed.keeper, await lackOfKeeper(installed))]],
+    ['engines', () => engineFindings(context)],
     ['passthrough', async () => [await passthrough()]],
     ['store', async () => storeFindings(await place())],
     ['mounts', () => mountFindings(context)],
@@ -79,7 +84,31 @@ function fromLack(check: string, detail: string, lack: Lack | undefined): Findin
 async function helper({ env }: Context): Promise<Finding> {
   const program = await findProgram('fusermount3', env)
   const detail = program ?? 'not needed: root mounts without fusermount3'
-  return fromLack('helper', detail, await lackOfPrivilege(env))
+  return fromLack('helper', detail, await lackOfPrivilege(env, 'fusermount3'))
+}
+
+/** `auto` takes the first that is ok; one that is missing is bad only where no FUSE is left. */
+async function engineFindings(context: Context): Promise<Finding[]> {
+  const native = await lackOf('native', context)
+  const portable = await lackOf('fuse-native', context)
+  const state = native === undefined || portable === undefined ? 'warn' : 'fail'
+  const lost = LOST_WITH.none.join('; ')
+  return [
+    engineFinding('native', `the keeper ${context.installed.keeper}`, native, state),
+    engineFinding('fuse-native', 'inside the daemon', portable, state),
+    state === 'warn'
+      ? ok('none', `a link to the files, where asked for: ${lost}`)
+      : warn('none', `a link to the files is what is left: ${lost}`, 'mend what is said above'),
+  ]
+}
+
+function engineFinding(
+  check: string,
+  detail: string,
+  lack: Lack | undefined,
+  state: 'warn' | 'fail',
+): Finding {
+  return { ...fromLack(check, detail, lack), ...(lack === undefined ? {} : { state }) }
 }
 
 async function passthrough(): Promise<Finding> {
@@ -93,9 +122,7 @@ async function passthrough(): Promise<Finding> {
       'reads go through the keeper; a newer kernel makes them as fast as the disk',
     )
   }
-  const capabilities = (await readFile('/proc/self/status', 'utf8')).match(/^CapEff:\s*(\S+)/m)
-  const held = (BigInt(`0x${capabilities?.[1] ?? '0'}`) >> CAP_SYS_ADMIN) & 1n
-  return held === 1n
+  return (await mayAdminister())
     ? ok('passthrough', `possible: kernel ${kernel}, CAP_SYS_ADMIN held`)
     : warn(
         'passthrough',
@@ -151,7 +178,7 @@ async function nearestExisting(path: string): Promise<string> {
 }
 
 async function mountFindings(context: Context): Promise<Finding[]> {
-  const mounts = ownMounts(await readMountTable())
+  const mounts = await knownMounts(context.env)
   const deadline = withDeadline(context.signal, MOUNTS_DEADLINE_MS)
   const findings = await Promise.all(mounts.map((mount) => mountFinding(mount, deadline)))
   return findings.length === 0 ? [ok('mounts', 'none')] : findings
@@ -165,14 +192,14 @@ async function mountFinding(mount: OwnMount, signal: AbortSignal): Promise<Findi
     case 'dead':
       return warn(
         'mounts',
-        `${mountpoint} is stale: its keeper is dead`,
+        `${mountpoint} is stale: its ${serverOf(mount)} is dead`,
         `\`modelcache mount ${mountpoint} --store ${store}\` repairs it`,
       )
     case 'silent':
       return warn(
         'mounts',
         `${mountpoint} does not answer`,
-        `${store}/log/keeper.log says more; \`modelcache unmount --force ${mountpoint}\` ends it`,
+        `${logOf(mount)} says more; \`modelcache unmount --force ${mountpoint}\` ends it`,
       )
   }
 }

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { clientEnvironment, SHELLS, shellText } from '../attach/index.ts'
+import { clientEnvironment, SHELLS, shellText, shQuoted } from '../attach/index.ts'
 import { oneOf, shown } from '../config/index.ts'
 import type { Context } from './context.ts'
 import { tryMountOn, tryRealPath } from './locate.ts'
@@ -28,7 +28,10 @@ Examples:
       const shell = words.json ? 'json' : oneOf('--shell', words.shell, SHELLS)
       const mount = await tryMountOn(directory, context.cwd)
       if (mount === undefined) {
-        context.terminal.tell(`warning: ${shown(directory)} is not mounted now`)
+        context.terminal.tell(
+          `warning: ${shown(directory)} is not mounted now; ` +
+            `\`modelcache mount ${shQuoted(directory)}\` mounts it`,
+        )
       }
       const place =
         mount?.mountpoint ??

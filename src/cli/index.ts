@@ -1,2 +1,3 @@
-/** The command line. Its program is main.ts; tests and the tour use what else is here. */
-export { type MountEntry, type OwnMount, ownMounts, readMountTable } from './mount-table.ts'
+/** The command line. Its program is main.ts; nobody imports what else is here but tests. */
+export { type MountEntry, readMountTable } from './mount-table.ts'
+export type { OwnMount } from './own-mounts.ts'

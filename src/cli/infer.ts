@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { ModelcacheError } from '../base/index.ts'
 import type { Context } from './context.ts'
 import { answerFacts } from './terminal.ts'
 
@@ -22,12 +23,28 @@ export function addInfer(program: Command, context: Context): void {
     .action(async (modelDir: string, words: { text?: string[]; json?: boolean }) => {
       const { infer } = await import('../skillset/index.ts')
       const texts = words.text ?? []
-      const result = await infer({ modelDir, texts, signal: context.signal })
+      const result = await explained(infer({ modelDir, texts, signal: context.signal }))
       answerFacts(context.terminal, words.json, result, [
         `${result.model}: ${result.dimensions} dimensions, by ${result.runtime}`,
         ...result.vectors.map((vector, index) => `${texts[index] ?? ''}\t${vectorText(vector)}`),
       ])
     })
+}
+
+/** Where there is no model, the next question is what would be one. */
+async function explained<T>(inference: Promise<T>): Promise<T> {
+  try {
+    return await inference
+  } catch (error) {
+    if (error instanceof ModelcacheError && error.code === 'model-not-found') {
+      throw new ModelcacheError(
+        `${error.message}; give a directory with model.onnx or onnx/model.onnx in it, or a ` +
+          'models--OWNER--NAME of a hub cache',
+        { code: error.code, exitCode: error.exitCode ?? 1, cause: error },
+      )
+    }
+    throw error
+  }
 }
 
 function vectorText(vector: readonly number[]): string {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { type FileHandle, open, readFile } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { type ExitCode, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
+import { type ExitCode, ModelcacheError, messageOf, systemClock } from '../base/index.ts'
 import { type KeeperConfig, MOUNT_DEADLINE_MS } from '../config/index.ts'
 import { waitUntil } from './wait.ts'
 
@@ -15,9 +15,18 @@ export interface StartedKeeper {
   leave(): void
 }
 
-/** The process, and the one line that it will say. */
+/** How far fetching has come that must end before the mount (docs/protocol.md). */
+export interface FetchProgress {
+  readonly files: number
+  readonly ofFiles: number
+  readonly bytes: number
+  readonly ofBytes: number
+}
+
+/** The process, and the last line that it will say. */
 interface KeeperProcess {
   readonly child: ChildProcess
+  readonly name: string
   readonly stdout: Readable
   readonly line: Promise<string>
   readonly ended: Promise<number>
@@ -26,26 +35,29 @@ interface KeeperProcess {
 /** A keeper that is told to end drains first; after this it is killed. */
 const STOP_MS = 10_000
 
-/** The keeper's one line; a longer one is not from a keeper. */
+/** A line of the keeper; a longer one is not from a keeper. */
 const MAX_LINE_BYTES = 64 * 1024
 
+export interface KeeperStart {
+  /** The keeper, or the daemon with an engine inside: the program and its arguments. */
+  readonly command: readonly string[]
+  readonly config: KeeperConfig
+  /** Gets its standard error. */
+  readonly log: string
+  readonly signal: AbortSignal
+  onProgress(progress: FetchProgress): void
+}
+
 /**
- * Starts a keeper in a session of its own and waits until its mount answers. When it fails, or
- * `signal` aborts first, no keeper is left.
+ * Starts what serves the mount in a session of its own and waits until the mount answers. When it
+ * fails, or `signal` aborts first, no process is left.
  *
- * @param keeper - path of the executable
- * @throws ModelcacheError with the keeper's own code, message and exit code
+ * @throws ModelcacheError with the process's own code, message and exit code
  */
-export async function startKeeper(
-  keeper: string,
-  config: KeeperConfig,
-  keeperLog: string,
-  signal: AbortSignal,
-): Promise<StartedKeeper> {
-  const log = await open(keeperLog, 'a', 0o600)
+export async function startKeeper(start: KeeperStart): Promise<StartedKeeper> {
+  const log = await open(start.log, 'a', 0o600)
   try {
-    const started = spawnKeeper(keeper, config, log, withDeadline(signal, MOUNT_DEADLINE_MS))
-    return await readyOrStopped(started, keeperLog)
+    return await readyOrStopped(spawnKeeper(start, log), start.log)
   } finally {
     await log.close()
   }
@@ -62,13 +74,11 @@ async function readyOrStopped(started: KeeperProcess, keeperLog: string): Promis
   }
 }
 
-function spawnKeeper(
-  keeper: string,
-  config: KeeperConfig,
-  log: FileHandle,
-  signal: AbortSignal,
-): KeeperProcess {
-  const child = spawn(keeper, [], {
+function spawnKeeper(start: KeeperStart, log: FileHandle): KeeperProcess {
+  const { config } = start
+  const [program = '', ...args] = start.command
+  const name = config.engine === 'native' ? 'keeper' : 'daemon'
+  const child = spawn(program, args, {
     cwd: config.store,
     env: config.daemon.env,
     detached: true,
@@ -76,14 +86,14 @@ function spawnKeeper(
   })
   const { stdin, stdout } = child
   if (stdin === null || stdout === null) {
-    throw keeperError({ message: 'the keeper was started without its pipes' })
+    throw keeperError({ message: `the ${name} was started without its pipes` })
   }
   // Read from the first moment: what a process leaves that ends at once is thrown away by Node.
-  const line = firstLine(stdout, signal)
+  const line = lastLine(stdout, start)
   const failed = new Promise<never>((_resolve, reject) => {
     child.once('error', (error) =>
       reject(
-        keeperError({ message: `start the keeper ${keeper}: ${messageOf(error)}`, exitCode: 5 }),
+        keeperError({ message: `start the ${name} ${program}: ${messageOf(error)}`, exitCode: 5 }),
       ),
     )
   })
@@ -91,19 +101,19 @@ function spawnKeeper(
   stdin.on('error', () => {})
   stdin.end(JSON.stringify(config))
   const ended = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? 1)))
-  return { child, stdout, line: Promise.race([line, failed]), ended }
+  return { child, name, stdout, line: Promise.race([line, failed]), ended }
 }
 
-/** Reads the keeper's one line. */
+/** Reads what comes of the start. */
 async function readReady(
-  { child, stdout, line: said }: KeeperProcess,
+  { child, name, stdout, line: said }: KeeperProcess,
   keeperLog: string,
 ): Promise<Pick<StartedKeeper, 'pid' | 'passthrough'>> {
   const line = await said
   stdout.destroy()
   if (line === '') {
     throw keeperError({
-      message: `the keeper ended before it was ready: ${await lastWords(keeperLog)}`,
+      message: `the ${name} ended before it was ready: ${await lastWords(keeperLog)}`,
     })
   }
   const message: unknown = JSON.parse(line)
@@ -126,28 +136,61 @@ async function lastWords(log: string): Promise<string> {
   return lines.at(-1)?.slice(0, 500) ?? `${log} says nothing`
 }
 
-function firstLine(stream: Readable, signal: AbortSignal): Promise<string> {
+/**
+ * The line that ends the start: `ready` or `error`. Lines of progress come before; each gives it
+ * the whole time again.
+ */
+function lastLine(stream: Readable, { signal, onProgress }: KeeperStart): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = ''
-    const end = () => {
+    const finish = (settle: () => void) => {
+      timer.cancel()
       signal.removeEventListener('abort', stop)
-      resolve(text.split('\n', 1)[0] ?? '')
+      settle()
     }
-    const stop = () => reject(signal.reason)
+    const stop = () => finish(() => reject(signal.reason))
+    const late = () =>
+      finish(() =>
+        reject(keeperError({ message: `nothing was heard for ${MOUNT_DEADLINE_MS / 1000} s` })),
+      )
+    let timer = systemClock.setTimeout(late, MOUNT_DEADLINE_MS)
     signal.addEventListener('abort', stop, { once: true })
     stream.setEncoding('utf8')
     stream.on('data', (chunk: string) => {
       text += chunk
-      if (text.includes('\n') || text.length > MAX_LINE_BYTES) {
-        end()
+      for (let end = text.indexOf('\n'); end !== -1; end = text.indexOf('\n')) {
+        const line = text.slice(0, end)
+        const progress = progressOf(line)
+        if (progress === undefined) {
+          finish(() => resolve(line))
+          return
+        }
+        text = text.slice(end + 1)
+        timer.cancel()
+        timer = systemClock.setTimeout(late, MOUNT_DEADLINE_MS)
+        onProgress(progress)
+      }
+      if (text.length > MAX_LINE_BYTES) {
+        finish(() => resolve(text))
       }
     })
-    stream.on('end', end)
-    stream.on('error', reject)
+    stream.on('end', () => finish(() => resolve(text)))
+    stream.on('error', (error) => finish(() => reject(error)))
     if (signal.aborted) {
       stop()
     }
   })
+}
+
+function progressOf(line: string): FetchProgress | undefined {
+  if (!line.startsWith('{"progress"')) {
+    return undefined
+  }
+  const { progress } = JSON.parse(line)
+  return isRecord(progress) &&
+    ['files', 'ofFiles', 'bytes', 'ofBytes'].every((name) => typeof progress[name] === 'number')
+    ? (progress as unknown as FetchProgress)
+    : undefined
 }
 
 function keeperError(error: Record<string, unknown>): ModelcacheError {

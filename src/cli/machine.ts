@@ -1,6 +1,6 @@
-import { access, constants, stat } from 'node:fs/promises'
+import { access, constants, open, readFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
-import { isErrno, ModelcacheError } from '../base/index.ts'
+import { isErrno } from '../base/index.ts'
 import type { Environment, InstalledPaths } from '../config/index.ts'
 
 /** The device that a file system in user space talks to the kernel through. */
@@ -13,78 +13,139 @@ export interface Lack {
   readonly remedy: string
 }
 
-/** Whether /dev/fuse is there; whether this user may open it is another question. */
+/**
+ * Whether there is a device that somebody answers behind. It is opened, which does nothing by
+ * itself: a container may show it and forbid it, and root is not asked by its modes.
+ */
 export async function lackOfFuse(): Promise<Lack | undefined> {
+  const remedy = 'load it with `modprobe fuse`; in a container start it with `--device /dev/fuse`'
   try {
-    if ((await stat(FUSE_DEVICE)).isCharacterDevice()) {
-      return undefined
-    }
+    const device = await open(FUSE_DEVICE, constants.O_RDWR)
+    const isDevice = (await device.stat()).isCharacterDevice()
+    await device.close()
+    return isDevice
+      ? undefined
+      : { code: 'no-fuse', message: `${FUSE_DEVICE} is no device`, remedy }
   } catch (error) {
-    if (!isErrno(error, 'ENOENT')) {
-      throw error
+    if (isErrno(error, 'EACCES', 'EPERM')) {
+      return closedDevice()
     }
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'EISDIR')) {
+      return { code: 'no-fuse', message: `${FUSE_DEVICE} is missing`, remedy }
+    }
+    throw error
   }
+}
+
+/** udev opens the device to everybody; a bare container may not. */
+function closedDevice(): Lack {
+  const open = `open it with \`sudo chmod 666 ${FUSE_DEVICE}\`, as udev does, or mount as root`
+  const isRoot = process.geteuid?.() === 0
   return {
-    code: 'no-fuse',
-    message: `${FUSE_DEVICE} is missing`,
-    remedy: 'load it with `modprobe fuse`; in a container start it with `--device /dev/fuse`',
+    code: 'permission',
+    message: `${FUSE_DEVICE} is closed to this ${isRoot ? 'container' : 'user'}`,
+    remedy: isRoot ? 'start the container with `--device /dev/fuse`' : open,
   }
+}
+
+/** linux/capability.h: the bit of CAP_SYS_ADMIN. */
+const CAP_SYS_ADMIN = 21n
+
+/** Whether this process may do what only root may: mount, and register files for passthrough. */
+export async function mayAdminister(): Promise<boolean> {
+  const [, mask] = (await ownStatus()).match(/^CapEff:\s*([0-9a-f]+)/m) ?? []
+  return ((BigInt(`0x${mask ?? '0'}`) >> CAP_SYS_ADMIN) & 1n) === 1n
 }
 
 /**
- * Root mounts by itself. Anybody else needs the set-uid helper, which opens the device with the
- * rights of its caller: udev gives them to everybody, a bare container may not.
+ * Root mounts by itself, unless a container took that right. Anybody else needs the set-uid helper.
+ *
+ * @param helper - its name, as the engine calls it
  */
-export async function lackOfPrivilege(env: Environment): Promise<Lack | undefined> {
-  if (process.geteuid?.() === 0) {
+export async function lackOfPrivilege(
+  env: Environment,
+  helper: 'fusermount' | 'fusermount3',
+): Promise<Lack | undefined> {
+  if (await mayAdminister()) {
     return undefined
   }
-  if ((await findProgram('fusermount3', env)) === undefined) {
+  if (process.geteuid?.() === 0) {
     return {
       code: 'permission',
-      message: 'fusermount3 is missing, and only root mounts without it',
+      message: 'root may not mount here (CAP_SYS_ADMIN is not held)',
+      remedy: 'start the container with `--cap-add SYS_ADMIN --device /dev/fuse`',
+    }
+  }
+  if ((await findProgram(helper, env)) === undefined) {
+    return {
+      code: 'permission',
+      message: `${helper} is missing, and only root mounts without it`,
       remedy: 'install it with `sudo apt-get install fuse3`',
     }
   }
-  try {
-    await access(FUSE_DEVICE, constants.R_OK | constants.W_OK)
-    return undefined
-  } catch (error) {
-    if (!isErrno(error, 'EACCES', 'EPERM')) {
-      throw error
-    }
+  if (/^NoNewPrivs:\s*1$/m.test(await ownStatus())) {
     return {
       code: 'permission',
-      message: `${FUSE_DEVICE} is closed to this user`,
-      remedy: `open it with \`sudo chmod 666 ${FUSE_DEVICE}\`, as udev does, or mount as root`,
+      message: `${helper} cannot become root (no_new_privs is set for this process)`,
+      remedy: 'start it outside the sandbox or container that sets it',
     }
   }
+  return undefined
 }
 
-/** Whether the keeper is built. */
+function ownStatus(): Promise<string> {
+  return readFile('/proc/self/status', 'utf8')
+}
+
+/** Whether the keeper is built, and for this machine. */
 export async function lackOfKeeper(installed: InstalledPaths): Promise<Lack | undefined> {
+  const lack = (what: string): Lack => ({
+    code: 'no-keeper',
+    message: `the keeper ${installed.keeper} is ${what}`,
+    remedy: `build it with \`npm start\` in ${installed.root}, which needs Rust`,
+  })
   try {
     await access(installed.keeper, constants.X_OK)
-    return undefined
+    return (await isForThisMachine(installed.keeper))
+      ? undefined
+      : lack('built for another kind of machine')
   } catch (error) {
-    if (!isErrno(error, 'ENOENT', 'EACCES', 'ENOTDIR')) {
-      throw error
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
+      return lack('missing')
     }
-    return {
-      code: 'no-keeper',
-      message: `the keeper ${installed.keeper} is ${isErrno(error, 'EACCES') ? 'no program' : 'missing'}`,
-      remedy: `build it with \`npm start\` in ${installed.root}`,
+    if (isErrno(error, 'EACCES', 'EISDIR')) {
+      return lack('no program')
     }
+    throw error
   }
 }
 
-/** Everything that a mount needs of the machine; throws the first that is missing, exit code 5. */
-export async function checkMachine(installed: InstalledPaths, env: Environment): Promise<void> {
-  const lack =
-    (await lackOfKeeper(installed)) ?? (await lackOfFuse()) ?? (await lackOfPrivilege(env))
-  if (lack !== undefined) {
-    throw new ModelcacheError(`${lack.message}: ${lack.remedy}`, { code: lack.code, exitCode: 5 })
+/** elf(5): e_machine of the executables that Node calls by these names. */
+const ELF_MACHINES: Readonly<Record<string, number>> = { x64: 62, arm64: 183 }
+
+/** A checkout that is shared between machines brings the other one's keeper along. */
+async function isForThisMachine(program: string): Promise<boolean> {
+  const file = await open(program, 'r')
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(20), 0, 20, 0)
+    const isElf = bytesRead === 20 && buffer.toString('latin1', 0, 4) === '\x7fELF'
+    const machine = ELF_MACHINES[process.arch]
+    return !isElf || machine === undefined || buffer.readUInt16LE(18) === machine
+  } finally {
+    await file.close()
   }
+}
+
+/** Whether the portable engine's library can be loaded. */
+export async function lackOfAddon(): Promise<Lack | undefined> {
+  const reason: string | undefined = 'not in this version'
+  return reason === undefined
+    ? undefined
+    : {
+        code: 'no-addon',
+        message: `fuse-native cannot be loaded (${reason})`,
+        remedy: 'use the native engine: build the keeper with `npm start`, which needs Rust',
+      }
 }
 
 /** Where a program is in PATH, as the shell would find it. */

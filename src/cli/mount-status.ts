@@ -1,9 +1,9 @@
-import { STATUS_PATIENCE_MS } from '../config/index.ts'
+import { type EngineName, LOST_WITH, STATUS_PATIENCE_MS } from '../config/index.ts'
 import type { Context } from './context.ts'
 import { callDaemon, isDaemonAway } from './daemon-call.ts'
 import { askKeeper, type KeeperFacts } from './keeper-socket.ts'
-import type { OwnMount } from './mount-table.ts'
-import { pulseOf } from './stale-mount.ts'
+import type { OwnMount } from './own-mounts.ts'
+import { pulseOf, serverOf } from './stale-mount.ts'
 
 /** `status --json`, one object a mount; docs/configuration.md lists the fields. */
 export interface MountStatus {
@@ -11,10 +11,16 @@ export interface MountStatus {
   readonly store: string
   /** Of the daemon; 0 while it is away. */
   readonly pid: number
+  /** Of the process that holds the mount: the keeper, or the daemon where the engine is in it. */
   readonly keeperPid: number
   readonly restarts: number
   readonly state: string
-  readonly engine: string
+  readonly engine: EngineName
+  /** What the native engine could do and this one cannot. */
+  readonly lost: readonly string[]
+  readonly readOnly: boolean
+  /** Of the daemon. */
+  readonly version: string
   readonly passthrough: { readonly active: boolean; readonly reason: string }
   readonly gate: { readonly open: boolean; readonly by: string }
   readonly root: { readonly cid: string; readonly committedAt: string }
@@ -35,16 +41,23 @@ export interface MountStatus {
     readonly blockBytes: number
     readonly indexBytes: number
   }
+  /** When files and bytes were counted; empty before the first count. */
+  readonly countedAt: string
+  /** Bytes that were hashed since the mount. */
+  readonly settle: { readonly hashedBytes: number }
   readonly hydrate: { readonly active: number; readonly bytes: number; readonly errors: number }
   readonly served: {
     readonly reads: number
     readonly readBytes: number
     readonly writes: number
     readonly passthroughOpens: number
+    readonly openFiles: number
   }
   readonly network: {
     readonly listening: readonly string[]
     readonly peers: number
+    readonly receivedBytes: number
+    readonly heliaStarted: boolean
     readonly shares: readonly unknown[]
     readonly follows: readonly unknown[]
     readonly remotes: readonly unknown[]
@@ -63,7 +76,7 @@ export async function statusOf(
   const keeper = pulse === 'alive' ? await askKeeper(mount.store, signal) : undefined
   if (keeper === undefined) {
     const state = pulse === 'dead' ? 'stale' : 'unknown'
-    return bareStatus(mount, undefined, state, 'its keeper does not answer')
+    return bareStatus(mount, undefined, state, `its ${serverOf(mount)} does not answer`)
   }
   try {
     const status = await callDaemon(
@@ -98,21 +111,35 @@ function bareStatus(
     keeperPid: keeper?.pid ?? 0,
     restarts: keeper?.restarts ?? 0,
     state,
-    engine: 'native',
+    engine: mount.engine,
+    lost: LOST_WITH[mount.engine],
+    readOnly: keeper?.readOnly ?? false,
+    version: '',
     passthrough: keeper?.passthrough ?? { active: false, reason: partial },
     gate: { open: false, by: partial },
     root: { cid: '', committedAt: '' },
     dirty: { files: 0, bytes: 0, oldestSeconds: 0, open: count('openForWriting') },
     tree: { files: 0, bytes: 0, placeholders: 0, missingBytes: 0 },
     store_usage: { treeBytes: 0, blockBytes: 0, indexBytes: 0 },
+    countedAt: '',
+    settle: { hashedBytes: 0 },
     hydrate: { active: 0, bytes: 0, errors: 0 },
     served: {
       reads: count('reads'),
       readBytes: count('readBytes'),
       writes: count('writes'),
       passthroughOpens: count('passthroughOpens'),
+      openFiles: count('openFiles'),
     },
-    network: { listening: [], peers: 0, shares: [], follows: [], remotes: [] },
+    network: {
+      listening: [],
+      peers: 0,
+      receivedBytes: 0,
+      heliaStarted: false,
+      shares: [],
+      follows: [],
+      remotes: [],
+    },
     partial,
   }
 }

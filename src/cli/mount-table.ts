@@ -10,8 +10,8 @@ export interface MountEntry {
   readonly device: string
 }
 
-/** One of our mounts. */
-export interface OwnMount {
+/** A FUSE mount of ours. */
+export interface FuseMount {
   readonly mountpoint: string
   readonly store: string
   readonly device: string
@@ -62,7 +62,7 @@ function unescaped(field: string): string {
 }
 
 /** Our mount that this entry is, if it is one. */
-export function ownMount(entry: MountEntry): OwnMount | undefined {
+export function fuseMount(entry: MountEntry): FuseMount | undefined {
   if (entry.type !== MOUNT_TYPE || !entry.source.startsWith(SOURCE_PREFIX)) {
     return undefined
   }
@@ -71,10 +71,10 @@ export function ownMount(entry: MountEntry): OwnMount | undefined {
 }
 
 /** All of ours, each mountpoint once: what lies on top of it. */
-export function ownMounts(table: readonly MountEntry[]): OwnMount[] {
-  const byPlace = new Map<string, OwnMount>()
+export function fuseMounts(table: readonly MountEntry[]): FuseMount[] {
+  const byPlace = new Map<string, FuseMount>()
   for (const entry of table) {
-    const own = ownMount(entry)
+    const own = fuseMount(entry)
     if (own === undefined) {
       byPlace.delete(entry.mountpoint)
     } else {

@@ -3,6 +3,7 @@ import { shQuoted } from '../attach/index.ts'
 import { ModelcacheError } from '../base/index.ts'
 import {
   DEFAULT_MOUNTPOINT,
+  ENGINE_WISHES,
   FETCH_DEADLINE_S,
   type MountOptions,
   mountOptions,
@@ -11,6 +12,7 @@ import {
 import type { Context } from './context.ts'
 import { statusOf } from './mount-status.ts'
 import { type Mounted, mountWith } from './mounting.ts'
+import { engineText } from './status-page.ts'
 import { answerFacts } from './terminal.ts'
 
 interface Words extends RawMountOptions {
@@ -27,7 +29,7 @@ export function addMount(program: Command, context: Context): void {
     .description('Mounts DIR and returns when the first `ls` would answer.')
     .argument('[DIR]', 'the mountpoint, an empty directory', DEFAULT_MOUNTPOINT)
     .option('--store <DIR>', 'where the files are kept (default: below XDG_DATA_HOME)')
-    .option('--engine <NAME>', 'auto or native', 'auto')
+    .option('--engine <NAME>', `${ENGINE_WISHES.join(', ')}`, 'auto')
     .option('--from <CID>', 'open this root: a commit, or a bare UnixFS directory')
     .option('--peer <ADDRESS>', 'fetch from this share; may be repeated', collect)
     .option('--read-only', 'refuse every change with EROFS')
@@ -53,8 +55,8 @@ Examples:
       const mounted = await mountWith(options, context)
       if (mounted.kind === 'already' && !words.welcome) {
         throw new ModelcacheError(
-          `mountpoint ${mounted.mountpoint} is mounted already, on store ${mounted.store}; ` +
-            'unmount it first, or use it',
+          `mountpoint ${mounted.mount.mountpoint} is mounted already, by engine ` +
+            `${mounted.mount.engine} on store ${mounted.mount.store}; unmount it first, or use it`,
           { code: 'already-mounted', exitCode: 1 },
         )
       }
@@ -71,7 +73,7 @@ async function answer(
   options: MountOptions,
   context: Context,
 ): Promise<void> {
-  const { mountpoint, store } = mounted
+  const { mountpoint, store, engine } = mounted.mount
   if (words.welcome && !words.json) {
     for (const line of await welcome(mounted, context)) {
       context.terminal.answer(line)
@@ -81,7 +83,7 @@ async function answer(
   const facts = {
     mountpoint,
     store,
-    engine: 'native',
+    engine,
     gate: options.gate,
     ...(mounted.kind === 'mounted'
       ? { keeperPid: mounted.keeper.pid, passthrough: mounted.keeper.passthrough }
@@ -92,15 +94,14 @@ async function answer(
 
 /** What somebody sees who typed `npm start`: what this is, and the one line that uses it. */
 async function welcome(mounted: Mounted, context: Context): Promise<string[]> {
-  const { mountpoint, store } = mounted
-  const status = await statusOf({ mountpoint, store, device: '' }, context)
-  const { active, reason } = status.passthrough
+  const { mountpoint, store } = mounted.mount
+  const status = await statusOf(mounted.mount, context)
   return [
     `${mountpoint} ${mounted.kind === 'already' ? 'is mounted already' : 'is mounted'}: an ordinary ` +
       'directory for model caches, kept in IPFS.',
     `  store   ${store}`,
     `  root    ${status.root.cid || 'none yet: the first commit makes it'}`,
-    `  engine  ${status.engine}, passthrough ${active ? 'on' : `off (${reason})`}`,
+    `  engine  ${engineText(status)}`,
     `  gate    ${status.gate.open ? 'open' : `closed by ${status.gate.by}: commits stay on this machine`}`,
     'Programs use it with',
     `  export HF_HOME=${shQuoted(mountpoint)}`,

@@ -12,23 +12,20 @@ import {
   usageError,
 } from '../config/index.ts'
 import type { Context } from './context.ts'
+import { chooseEngine } from './engine-choice.ts'
 import { askKeeper } from './keeper-socket.ts'
-import { type StartedKeeper, startKeeper } from './keeper-start.ts'
-import { checkMachine } from './machine.ts'
-import { ownMounts, readMountTable } from './mount-table.ts'
+import { type FetchProgress, type StartedKeeper, startKeeper } from './keeper-start.ts'
+import { noteMount } from './known-mounts.ts'
 import { lookAtMountpoint, prepareMountpoint } from './mountpoint.ts'
-import { isStale, unmountLazily } from './stale-mount.ts'
+import { type OwnMount, ownFuseMounts, plainMountAround, plainMountOf } from './own-mounts.ts'
+import { isStale, serverOf, takeAway } from './stale-mount.ts'
 import { prepareStore, realStorePlace } from './store-place.ts'
+import { sizeText } from './terminal.ts'
 
 /** What mounting came to. */
 export type Mounted =
-  | { readonly kind: 'already'; readonly mountpoint: string; readonly store: string }
-  | {
-      readonly kind: 'mounted'
-      readonly mountpoint: string
-      readonly store: string
-      readonly keeper: StartedKeeper
-    }
+  | { readonly kind: 'already'; readonly mount: OwnMount }
+  | { readonly kind: 'mounted'; readonly mount: OwnMount; readonly keeper: StartedKeeper }
 
 /**
  * Mounts, from validated options: looks at the machine, the mountpoint and the store, starts the
@@ -39,16 +36,20 @@ export async function mountWith(options: MountOptions, context: Context): Promis
   await checkPeers(options.peers)
   const state = await lookAtMountpoint(options.mountpoint, terminal.tell, signal)
   if (state.kind === 'ours') {
-    return { kind: 'already', mountpoint: state.path, store: state.mount.store }
+    return { kind: 'already', mount: state.mount }
   }
   const store = await realStorePlace(options.store ?? defaultStore(state.path, env))
   checkApart(state.path, store)
-  await checkMachine(context.installed, env)
   await checkStoreIsFree(store, context)
+  const choice = await chooseEngine({ ...options, mountpoint: state.path }, context)
   const mountpoint = await prepareMountpoint(state.path)
   try {
-    const keeper = await startOn(options, mountpoint.path, store, context)
-    return { kind: 'mounted', mountpoint: mountpoint.path, store, keeper }
+    const place = { mountpoint: mountpoint.path, store, device: '', engine: choice.engine }
+    for (const line of choice.said) {
+      terminal.tell(line)
+    }
+    const keeper = await startOn(options, place, context)
+    return { kind: 'mounted', mount: place, keeper }
   } catch (error) {
     await mountpoint.undo()
     throw error
@@ -57,19 +58,41 @@ export async function mountWith(options: MountOptions, context: Context): Promis
 
 async function startOn(
   options: MountOptions,
-  mountpoint: string,
-  store: string,
+  mount: OwnMount,
   context: Context,
 ): Promise<StartedKeeper> {
   const { terminal, signal, installed } = context
+  const { engine, store } = mount
   const prepared = await prepareStore(store, options.from !== undefined, terminal.tell)
   try {
-    const config = keeperConfig(options, mountpoint, store, context)
-    return await startKeeper(installed.keeper, config, prepared.paths.keeperLog, signal)
+    const keeper = await startKeeper({
+      command: engine === 'native' ? [installed.keeper] : installed.serveCommand,
+      config: keeperConfig(options, mount, context),
+      log: engine === 'native' ? prepared.paths.keeperLog : prepared.paths.daemonLog,
+      signal,
+      onProgress: (progress) => terminal.tell(progressText(progress)),
+    })
+    if (engine === 'none') {
+      await noteIfPossible(mount, context)
+    }
+    return keeper
   } catch (error) {
     const better = await explained(error, store)
     await prepared.undo()
     throw better
+  }
+}
+
+function progressText({ files, ofFiles, bytes, ofBytes }: FetchProgress): string {
+  return `fetches all of it first: ${files} of ${ofFiles} files, ${sizeText(bytes)} of ${sizeText(ofBytes)}`
+}
+
+/** The mount is there, noted or not: only `status` without a directory would not find it. */
+async function noteIfPossible(mount: OwnMount, { env, terminal }: Context): Promise<void> {
+  try {
+    await noteMount(mount, env)
+  } catch (error) {
+    terminal.tell(`warning: \`modelcache status\` will not list this mount: ${messageOf(error)}`)
   }
 }
 
@@ -83,11 +106,12 @@ async function checkPeers(peers: readonly string[]): Promise<void> {
   }
 }
 
-/** Two mounts never share a store. The keeper's lock decides; this finds whom to name. */
+/** Two mounts never share a store. The store's lock decides; this finds whom to name. */
 async function checkStoreIsFree(store: string, context: Context): Promise<void> {
   const { signal, terminal } = context
-  const mounts = ownMounts(await readMountTable())
-  const around = mounts.find(({ mountpoint }) => isWithin(store, mountpoint))
+  const mounts = await ownFuseMounts()
+  const around =
+    mounts.find(({ mountpoint }) => isWithin(store, mountpoint)) ?? (await plainMountAround(store))
   if (around !== undefined) {
     throw usageError(
       `--store ${shown(store)}: it lies in the mount on ${around.mountpoint}; give a store elsewhere`,
@@ -97,15 +121,16 @@ async function checkStoreIsFree(store: string, context: Context): Promise<void> 
   if (keeper !== undefined) {
     throw lockedError(store, `mounted on ${keeper.mountpoint} by process ${keeper.pid}`)
   }
-  const other = mounts.find((mount) => mount.store === store)
+  const other = mounts.find((mount) => mount.store === store) ?? (await plainMountOf(store))
   if (other === undefined) {
     return
   }
   if (!(await isStale(other, signal))) {
-    throw lockedError(store, `mounted on ${other.mountpoint}, whose keeper does not answer`)
+    const server = serverOf(other)
+    throw lockedError(store, `mounted on ${other.mountpoint}, whose ${server} does not answer`)
   }
-  terminal.tell(`${other.mountpoint}: its keeper is dead; takes the stale mount away`)
-  await unmountLazily(other.mountpoint, signal)
+  terminal.tell(`${other.mountpoint}: its ${serverOf(other)} is dead; takes the stale mount away`)
+  await takeAway(other, signal)
 }
 
 function lockedError(store: string, by: string): ModelcacheError {
@@ -128,12 +153,11 @@ async function explained(error: unknown, store: string): Promise<unknown> {
 
 function keeperConfig(
   options: MountOptions,
-  mountpoint: string,
-  store: string,
-  context: Context,
+  { engine, mountpoint, store }: OwnMount,
+  { installed, env }: Context,
 ): KeeperConfig {
-  const { installed, env } = context
   return {
+    engine,
     mountpoint,
     store,
     readOnly: options.readOnly,

@@ -3,8 +3,8 @@ import { dirname } from 'node:path'
 import { isErrno, ModelcacheError } from '../base/index.ts'
 import { realPlace, shown, usageError } from '../config/index.ts'
 import { findMountOn } from './locate.ts'
-import type { OwnMount } from './mount-table.ts'
-import { isStale, unmountLazily } from './stale-mount.ts'
+import type { OwnMount } from './own-mounts.ts'
+import { isStale, serverOf, takeAway } from './stale-mount.ts'
 
 /** A directory that can be mounted on. */
 export interface Mountpoint {
@@ -32,23 +32,24 @@ export async function lookAtMountpoint(
   signal: AbortSignal,
 ): Promise<MountpointState> {
   const found = await findMountOn(path)
-  if (found?.entry === undefined) {
-    return { kind: 'free', path: await realMountpoint(path) }
-  }
-  const { entry, mount: own, path: real } = found
-  if (own === undefined) {
+  const own = found?.mount
+  if (found?.entry !== undefined && own === undefined) {
+    const { entry } = found
     throw new ModelcacheError(
       `mountpoint ${shown(path)}: a file system of type ${entry.type} is mounted there already; ` +
         'give another directory, or one inside it',
       { code: 'already-mounted', exitCode: 1 },
     )
   }
-  if (await isStale(own, signal)) {
-    tell(`${real}: its keeper is dead; takes the stale mount away and mounts again`)
-    await unmountLazily(real, signal)
-    return lookAtMountpoint(path, tell, signal)
+  if (found === undefined || own === undefined) {
+    return { kind: 'free', path: await realMountpoint(path) }
   }
-  return { kind: 'ours', path: real, mount: own }
+  if (await isStale(own, signal)) {
+    tell(`${found.path}: its ${serverOf(own)} is dead; takes the stale mount away and mounts again`)
+    await takeAway(own, signal)
+    return lookAtMountpoint(found.path, tell, signal)
+  }
+  return { kind: 'ours', path: found.path, mount: own }
 }
 
 async function realMountpoint(path: string): Promise<string> {

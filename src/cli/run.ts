@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import type { Command } from 'commander'
 import { clientEnvironment } from '../attach/index.ts'
-import { messageOf } from '../base/index.ts'
+import { isErrno, messageOf } from '../base/index.ts'
 import { DEFAULT_MOUNTPOINT, mountOptions, UNMOUNT_TIMEOUT_S } from '../config/index.ts'
 import { commitAnswer, leftOutLines } from './commit-result.ts'
 import type { Context } from './context.ts'
@@ -14,9 +14,13 @@ import { unmountMount } from './unmounting.ts'
 interface Words {
   mount: string
   store?: string
+  engine?: string
   gate?: string
   fetchDeadline?: string
 }
+
+const NOT_FOUND = 'there is no such command; give one that is in PATH, or its path'
+const NO_PROGRAM = 'make it executable with `chmod +x`, or name its interpreter before it'
 
 /** `modelcache run`. */
 export function addRun(program: Command, context: Context): void {
@@ -31,6 +35,7 @@ export function addRun(program: Command, context: Context): void {
     .argument('<COMMAND...>', 'the command and its arguments, after `--`')
     .option('--mount <DIR>', 'the mountpoint', DEFAULT_MOUNTPOINT)
     .option('--store <DIR>', 'the store, if it must be mounted')
+    .option('--engine <NAME>', 'the engine, if it must be mounted')
     .option('--gate <STATE>', 'the gate, if it must be mounted')
     .option('--fetch-deadline <SECONDS>', 'how long a read waits for remote bytes, likewise')
     .passThroughOptions()
@@ -38,7 +43,7 @@ export function addRun(program: Command, context: Context): void {
     .action(async (command: string[], words: Words) => {
       const options = mountOptions(words.mount, words, context.cwd, context.env)
       const mounted = await mountWith(options, context)
-      const code = await runCommand(command, mounted.mountpoint, context)
+      const code = await runCommand(command, mounted.mount.mountpoint, context)
       context.setExitCode(code)
       await finish(mounted, context)
     })
@@ -57,8 +62,11 @@ function runCommand(command: string[], mountpoint: string, context: Context): Pr
       }
     })
     child.on('error', (error) => {
-      context.terminal.tell(`modelcache: run ${program}: ${messageOf(error)}`)
-      resolve('code' in error && error.code === 'ENOENT' ? 127 : 126)
+      const isMissing = isErrno(error, 'ENOENT', 'ENOTDIR')
+      context.terminal.tell(
+        `modelcache: run ${program}: ${isMissing ? NOT_FOUND : `${messageOf(error)}; ${NO_PROGRAM}`}`,
+      )
+      resolve(isMissing ? 127 : 126)
     })
     child.on('exit', (code, signal) => {
       resolve(signal === null ? (code ?? 1) : 128 + constants.signals[signal])
@@ -89,9 +97,9 @@ async function finish(mounted: Mounted, context: Context): Promise<void> {
 async function commitOrUnmount(mounted: Mounted, context: Context) {
   if (mounted.kind === 'already') {
     const { signal } = context
-    return commitAnswer(await callDaemon(mounted.store, 'commit', {}, { signal }))
+    return commitAnswer(await callDaemon(mounted.mount.store, 'commit', {}, { signal }))
   }
-  const mount = await tryMountOn(mounted.mountpoint, '/')
+  const mount = await tryMountOn(mounted.mount.mountpoint, '/')
   if (mount === undefined) {
     return undefined
   }

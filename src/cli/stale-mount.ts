@@ -1,11 +1,22 @@
 import { spawn } from 'node:child_process'
 import { ModelcacheError, withDeadline } from '../base/index.ts'
-import { STATUS_DEADLINE_MS } from '../config/index.ts'
+import { removeServingMark, STATUS_DEADLINE_MS } from '../config/index.ts'
+import { removeDeadLink } from './dead-link.ts'
 import { askKeeper } from './keeper-socket.ts'
-import type { OwnMount } from './mount-table.ts'
+import type { OwnMount } from './own-mounts.ts'
 
 /** How a mount answers: `silent` is neither dead nor alive, such as one whose keeper is stopped. */
 export type MountPulse = 'alive' | 'dead' | 'silent'
+
+/** What holds a mount, in the words of messages. */
+export function serverOf({ engine }: Pick<OwnMount, 'engine'>): 'keeper' | 'daemon' {
+  return engine === 'native' ? 'keeper' : 'daemon'
+}
+
+/** Where it writes what a message has no room for. */
+export function logOf({ engine, store }: Pick<OwnMount, 'engine' | 'store'>): string {
+  return `${store}/log/${serverOf({ engine })}.log`
+}
 
 /**
  * Whether a mount's keeper lives. A keeper that listens is alive, however slow it is. Of one that
@@ -23,6 +34,10 @@ export async function pulseOf(mount: OwnMount, signal?: AbortSignal): Promise<Mo
     }
     throw error
   }
+  if (mount.engine === 'none') {
+    // A link needs nobody to answer for it.
+    return 'dead'
+  }
   const answer = await statfsAside(mount.mountpoint, withDeadline(signal, STATUS_DEADLINE_MS))
   return answer === 'ENOTCONN' || answer === 'ECONNABORTED' ? 'dead' : 'silent'
 }
@@ -30,6 +45,26 @@ export async function pulseOf(mount: OwnMount, signal?: AbortSignal): Promise<Mo
 /** Whether a mount is dead, so that taking it away loses nothing. */
 export async function isStale(mount: OwnMount, signal?: AbortSignal): Promise<boolean> {
   return (await pulseOf(mount, signal)) === 'dead'
+}
+
+/**
+ * Takes a mount away whose keeper or daemon is dead; what it held stays in the store.
+ *
+ * @param force - also if that is only silent
+ */
+export async function takeAway(
+  mount: OwnMount,
+  signal?: AbortSignal,
+  force = false,
+): Promise<void> {
+  if (mount.engine === 'none') {
+    await removeDeadLink(mount, force)
+    return
+  }
+  await unmountLazily(mount.mountpoint, signal)
+  if (mount.engine === 'fuse-native') {
+    await removeServingMark(mount.store)
+  }
 }
 
 const STATFS_SCRIPT = `

@@ -7,6 +7,7 @@ export function statusPage(status: MountStatus): string[] {
     ['store', status.store],
     ['state', stateText(status)],
     ['engine', engineText(status)],
+    ...status.lost.map((line): [string, string] => ['', line]),
   ]
   if (status.partial === undefined) {
     rows.push(
@@ -22,16 +23,22 @@ export function statusPage(status: MountStatus): string[] {
   return [status.mountpoint, ...rows.map(([name, text]) => `  ${name.padEnd(8)}${text}`)]
 }
 
-function stateText({ state, pid, keeperPid, restarts, partial }: MountStatus): string {
+function stateText({ state, engine, pid, keeperPid, restarts, partial }: MountStatus): string {
   if (state === 'stale') {
-    return 'stale: its keeper is dead; `modelcache mount` repairs it'
+    const server = engine === 'native' ? 'keeper' : 'daemon'
+    return `stale: its ${server} is dead; \`modelcache mount\` repairs it`
   }
-  const processes = `keeper ${keeperPid}, daemon ${pid}`
+  const processes =
+    engine === 'native' ? `keeper ${keeperPid}, daemon ${pid}` : `daemon ${keeperPid}`
   const again = restarts === 0 ? '' : `, restarted ${restarts} times`
   return `${state} (${processes}${again})${partial === undefined ? '' : `; ${partial}`}`
 }
 
-function engineText({ engine, passthrough }: MountStatus): string {
+/** The engine, and whether the kernel passes reads and writes through where it could. */
+export function engineText({ engine, passthrough }: MountStatus): string {
+  if (engine !== 'native') {
+    return engine
+  }
   return `${engine}, passthrough ${passthrough.active ? 'on' : `off (${passthrough.reason})`}`
 }
 

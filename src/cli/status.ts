@@ -2,9 +2,10 @@ import type { Command } from 'commander'
 import { delay, isAbort, ModelcacheError } from '../base/index.ts'
 import { shown, WATCH_INTERVAL_MS } from '../config/index.ts'
 import type { Context } from './context.ts'
+import { knownMounts } from './known-mounts.ts'
 import { tryMountOn } from './locate.ts'
 import { type MountStatus, statusOf } from './mount-status.ts'
-import { type OwnMount, ownMounts, readMountTable } from './mount-table.ts'
+import type { OwnMount } from './own-mounts.ts'
 import { statusPage } from './status-page.ts'
 
 interface Words {
@@ -77,7 +78,7 @@ async function show(directory: string | undefined, words: Words, context: Contex
 
 async function asked(directory: string | undefined, context: Context): Promise<OwnMount[]> {
   if (directory === undefined) {
-    return ownMounts(await readMountTable())
+    return knownMounts(context.env)
   }
   const mount = await tryMountOn(directory, context.cwd)
   if (mount === undefined) {

@@ -25,7 +25,7 @@ export function addUnmount(program: Command, context: Context): void {
     .argument('<DIR>', 'a mountpoint')
     .option('--timeout <SECONDS>', 'how long to drain', String(UNMOUNT_TIMEOUT_S))
     .option('--force', 'take the mount away also if it is held, or its keeper is silent')
-    .option('--json', 'answer {"root", "tree", "dirty", "open"}')
+    .option('--json', 'answer {"root", "tree", "dirty", "open", "withheld"}')
     .addHelpText('after', '\nExample:\n  modelcache unmount ./model_cache')
     .action(async (directory: string, words: Words) => {
       const timeoutMs = seconds('--timeout', words.timeout, 0, MAX_TIMEOUT_S) * 1000
@@ -34,6 +34,8 @@ export function addUnmount(program: Command, context: Context): void {
         context.terminal.tell(`${shown(directory)} is not mounted`)
         return
       }
+      // Whoever stands in the mount keeps it busy, and that must not be this process.
+      process.chdir('/')
       const options = { timeoutMs, force: words.force ?? false }
       const ended = await unmountMount(mount, options, context)
       report(ended, mount.store, words, context)

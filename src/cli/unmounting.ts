@@ -6,8 +6,16 @@ import type { Context } from './context.ts'
 import { callDaemon, isDaemonAway } from './daemon-call.ts'
 import { holderLines } from './holders.ts'
 import { askKeeper } from './keeper-socket.ts'
-import { mountedOn, type OwnMount, readMountTable } from './mount-table.ts'
-import { type MountPulse, pulseOf, unmountLazily } from './stale-mount.ts'
+import { mountedOn, readMountTable } from './mount-table.ts'
+import { type OwnMount, plainMountAt } from './own-mounts.ts'
+import {
+  logOf,
+  type MountPulse,
+  pulseOf,
+  serverOf,
+  takeAway,
+  unmountLazily,
+} from './stale-mount.ts'
 import { isAlive, waitUntil } from './wait.ts'
 
 export interface UnmountOptions {
@@ -59,7 +67,7 @@ async function endWithoutDaemon(
   keeperPid: number,
   signal: AbortSignal,
 ): Promise<Unmounted> {
-  if (await isMounted(mount)) {
+  if (mount.engine !== 'none' && (await isMounted(mount))) {
     await unmountLazily(mount.mountpoint, signal)
   }
   if (await isAlive(keeperPid)) {
@@ -77,12 +85,12 @@ async function unmountDead(
 ): Promise<Unmounted> {
   if (!options.force && pulse !== 'dead') {
     throw new ModelcacheError(
-      `unmount ${mount.mountpoint}: its keeper does not answer, and the mount is not dead; ` +
-        `--force takes it away, ${mount.store}/log/keeper.log says more`,
+      `unmount ${mount.mountpoint}: its ${serverOf(mount)} does not answer, and the mount is not ` +
+        `dead; --force takes it away, ${logOf(mount)} says more`,
       { code: 'keeper-silent', exitCode: 1 },
     )
   }
-  await unmountLazily(mount.mountpoint, signal)
+  await takeAway(mount, signal, options.force)
   return { kind: 'stale', dirty: await exists(`${mount.store}/unclean`) }
 }
 
@@ -101,15 +109,17 @@ async function waitForEnd(mount: OwnMount, keeperPid: number, signal: AbortSigna
   const isGone = async () => !(await isMounted(mount)) && !(await isAlive(keeperPid))
   if (!(await waitUntil(isGone, KEEPER_EXIT_MS, signal))) {
     throw new ModelcacheError(
-      `unmount ${mount.mountpoint}: the mount is gone, but its keeper (process ${keeperPid}) has ` +
-        `not ended after ${KEEPER_EXIT_MS / 1000} s; ${mount.store}/log/keeper.log says more`,
+      `unmount ${mount.mountpoint}: the mount is gone, but its ${serverOf(mount)} (process ` +
+        `${keeperPid}) has not ended after ${KEEPER_EXIT_MS / 1000} s; ${logOf(mount)} says more`,
       { code: 'keeper-stays', exitCode: 1 },
     )
   }
 }
 
 async function isMounted(mount: OwnMount): Promise<boolean> {
-  return mountedOn(await readMountTable(), mount.mountpoint)?.device === mount.device
+  return mount.engine === 'none'
+    ? (await plainMountAt(mount.mountpoint)) !== undefined
+    : mountedOn(await readMountTable(), mount.mountpoint)?.device === mount.device
 }
 
 async function exists(path: string): Promise<boolean> {

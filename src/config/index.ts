@@ -1,4 +1,5 @@
 /** Options, gate, paths, limits: the only reader of the environment. */
+export * from './engine-name.ts'
 export * from './gate.ts'
 export * from './keeper-config.ts'
 export * from './limits.ts'
@@ -8,4 +9,5 @@ export * from './place-options.ts'
 export * from './process-environment.ts'
 export * from './root-option.ts'
 export * from './serving-environment.ts'
+export * from './serving-mark.ts'
 export * from './usage.ts'

@@ -1,7 +1,8 @@
+import type { EngineName } from './engine-name.ts'
 import type { Gate } from './gate.ts'
 
 /**
- * What the daemon is told at its start, through the keeper, which does not look at it. The
+ * What the daemon is told at its start, through the keeper (where there is one), which does not look at it. The
  * gate is decided by the command line, once.
  */
 export interface DaemonConfig {
@@ -18,8 +19,12 @@ export interface DaemonConfig {
   readonly version: string
 }
 
-/** What the keeper reads from its standard input: one JSON object, then the end. */
+/**
+ * What the process that serves a mount reads from its standard input: one JSON object, then the
+ * end. That is the keeper, or the daemon itself where the engine is in it.
+ */
 export interface KeeperConfig {
+  readonly engine: EngineName
   /** Absolute real path. */
   readonly mountpoint: string
   /** Absolute real path. */

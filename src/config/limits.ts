@@ -2,7 +2,10 @@
  * Limits of the command line and of what it starts, each with its why. Units come last in names.
  */
 
-/** `mount` waits this long for the keeper: a scan of a million files after a crash takes 13 s. */
+/**
+ * `mount` waits this long for a mount to be ready, or for news of what is fetched before: a scan
+ * of a million files after a crash takes 13 s.
+ */
 export const MOUNT_DEADLINE_MS = 120_000
 
 /** `unmount` drains this long by default before it says what holds the mount. */

@@ -1,3 +1,4 @@
+import { ENGINE_WISHES, type EngineWish } from './engine-name.ts'
 import { decideGate, GATE_MODES, type Gate, requireOpenGate } from './gate.ts'
 import { FETCH_DEADLINE_S, MAX_FETCH_DEADLINE_S, MAX_PEERS } from './limits.ts'
 import { mountpointOption, storeOption } from './place-options.ts'
@@ -11,6 +12,8 @@ export interface MountOptions {
   readonly mountpoint: string
   /** Absolute; absent means the default store of the mountpoint. */
   readonly store?: string
+  /** Which engine; what this machine can is decided later. */
+  readonly engine: EngineWish
   /** CID of a root. */
   readonly from?: string
   readonly peers: readonly string[]
@@ -35,9 +38,6 @@ export interface RawMountOptions {
   foreground?: boolean
 }
 
-/** The keeper is the one engine there is; `auto` chooses it. */
-export const ENGINES = ['auto', 'native'] as const
-
 /** Where `mount` and `run` mount when no directory is named. */
 export const DEFAULT_MOUNTPOINT = './model_cache'
 
@@ -48,7 +48,7 @@ export function mountOptions(
   cwd: string,
   env: Environment,
 ): MountOptions {
-  oneOf('--engine', raw.engine ?? 'auto', ENGINES)
+  const engine = oneOf('--engine', raw.engine ?? 'auto', ENGINE_WISHES)
   const gate = decideGate(oneOf('--gate', raw.gate ?? 'auto', GATE_MODES), env)
   const fetchDeadline = seconds(
     '--fetch-deadline',
@@ -70,6 +70,7 @@ export function mountOptions(
   }
   return {
     mountpoint,
+    engine,
     ...(raw.store === undefined ? {} : { store: storeOption(raw.store, cwd) }),
     ...(raw.from === undefined ? {} : { from: rootOption(raw.from) }),
     peers: [...new Set(peers)],

@@ -14,6 +14,8 @@ export interface InstalledPaths {
   readonly keeper: string
   /** The program that the keeper starts and restarts. */
   readonly daemonCommand: readonly string[]
+  /** The same with an engine inside, which is started in place of the keeper. */
+  readonly serveCommand: readonly string[]
   readonly version: string
 }
 
@@ -28,13 +30,17 @@ const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
  * is not the released one.
  */
 export function installedPaths(env: Environment): InstalledPaths {
-  const daemonMain = fileURLToPath(new URL(`../daemon/main.${EXTENSION}`, import.meta.url))
+  const program = (name: string) => [
+    process.execPath,
+    fileURLToPath(new URL(`../daemon/${name}.${EXTENSION}`, import.meta.url)),
+  ]
   return {
     root: ROOT,
     keeper: env.MODELCACHE_KEEPER
       ? resolve(env.MODELCACHE_KEEPER)
       : join(ROOT, 'native/target/release/modelcache-keeper'),
-    daemonCommand: [process.execPath, daemonMain],
+    daemonCommand: program('main'),
+    serveCommand: program('serve'),
     version: packageVersion(),
   }
 }
@@ -81,6 +87,14 @@ async function isDanglingLink(path: string): Promise<boolean> {
     }
     throw error
   }
+}
+
+/**
+ * Where the mounts are noted that the system's table of mounts does not know: a file each, so that
+ * `status` finds them without being told where.
+ */
+export function mountsFolder(env: Environment): string {
+  return join(xdgDirectory(env, 'XDG_STATE_HOME', '.local/state'), 'modelcache', 'mounts')
 }
 
 /**

@@ -1,5 +1,4 @@
 import { CID } from 'multiformats/cid'
-import { messageOf } from '../base/index.ts'
 import { shown, usageError } from './usage.ts'
 
 /** The codecs that a root can have: raw is a file, and a file is no directory. */
@@ -46,6 +45,6 @@ function parseCid(text: string, value: string, form: string): CID {
   try {
     return CID.parse(text)
   } catch (error) {
-    throw usageError(`--from ${shown(value)} is no CID (${messageOf(error)}); ${form}`, error)
+    throw usageError(`--from ${shown(value)} is no CID; ${form}`, error)
   }
 }

@@ -1,7 +1,6 @@
-import { constants } from 'node:fs'
-import { chmod, type FileHandle, open, unlink } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
-import { isErrno, type Logger, ModelcacheError, messageOf } from '../base/index.ts'
+import { type Logger, ModelcacheError, messageOf } from '../base/index.ts'
 import {
   CONTROL_SOCKET,
   type ControlArgs,
@@ -9,6 +8,7 @@ import {
   LineDecoder,
   parseLine,
 } from './control-wire.ts'
+import { listenIn } from './store-socket.ts'
 
 /** What an operation gets beside its arguments. */
 export interface ControlCall {
@@ -23,7 +23,6 @@ export type ControlOperations = Readonly<Record<string, (call: ControlCall) => P
 
 /** Commands of a user, a shell loop over them: more at a time is a mistake. */
 const MAX_CONNECTIONS = 64
-const SOCKET_MODE = 0o600
 
 /** The daemon's end of `run/control.sock`: one request a connection. */
 export class ControlServer {
@@ -47,20 +46,10 @@ export class ControlServer {
    * @param runDir `StorePaths.run`; its path may be longer than a socket's address
    */
   async listen(runDir: string): Promise<void> {
-    this.#folder = await open(runDir, constants.O_RDONLY | constants.O_DIRECTORY)
-    const path = `/proc/self/fd/${this.#folder.fd}/${CONTROL_SOCKET}`
-    await unlinkIfThere(path)
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject)
-      this.#server.listen(path, () => {
-        this.#server.off('error', reject)
-        resolve()
-      })
-    })
+    this.#folder = await listenIn(runDir, CONTROL_SOCKET, this.#server)
     this.#server.on('error', (error) => {
       this.#logger.error('the control socket failed', { reason: messageOf(error) })
     })
-    await chmod(path, SOCKET_MODE)
   }
 
   /** Takes no more calls, waits for those under way, and removes the socket. Idempotent. */
@@ -136,14 +125,4 @@ function send(socket: Socket, value: object): Promise<void> {
     socket.once('close', () => resolve())
     socket.end(`${JSON.stringify(value)}\n`, () => resolve())
   })
-}
-
-async function unlinkIfThere(path: string): Promise<void> {
-  try {
-    await unlink(path)
-  } catch (error) {
-    if (!isErrno(error, 'ENOENT')) {
-      throw error
-    }
-  }
 }

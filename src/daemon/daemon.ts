@@ -8,45 +8,57 @@ import { scanTree } from './background-scan.ts'
 import { ControlServer } from './control-server.ts'
 import { daemonConfigOf } from './daemon-config.ts'
 import { Drain } from './drain.ts'
+import { type FetchProgress, fetchAll } from './fetch-all.ts'
 import { createHandlers } from './handlers.ts'
 import { createOperations } from './operations.ts'
 import { emptyStaging, forgetDirtyRows, type LeftOvers, reconcileObjects } from './recovery.ts'
 import { closeServices, openServices, type Services } from './services.ts'
+import type { MountState } from './status.ts'
 
 export interface DaemonParts {
   hello: Hello
   engine: Engine
   clock: Clock
   logger: Logger
+  /** Absent where the engine tells whoever waits, as the keeper does. */
+  starter?: Starter
   /** Ends this process. Called once. */
   exit(code: number): void
+}
+
+/** Whoever started this process and waits for the mount. */
+export interface Starter {
+  progress(progress: FetchProgress): void
+  ready(): void
+  failed(error: unknown): void
+  /** Nothing is mounted any more, and the store is still ours. */
+  leaving(): Promise<void>
+}
+
+/** A daemon, seen by the program that it runs in. */
+export interface RunningDaemon {
+  /**
+   * Starts to serve and returns when it is ready and has looked around. What cannot be served at
+   * all is told to the engine, which takes the mount away; a daemon that was started again just
+   * ends, since a mount must not go because its daemon had a bad moment.
+   */
+  run(): Promise<void>
+  readonly state: MountState
+  /** Commits, unmounts and ends; before it is ready, as soon as it is. */
+  drain(reason: string): void
+}
+
+export function createDaemon(parts: DaemonParts): RunningDaemon {
+  return new Daemon(parts)
 }
 
 /** Objects that one request unlinks: a frame holds many more. */
 const UNLINK_BATCH = 1000
 
-/**
- * Starts to serve a mount and returns when it is ready. What cannot be served at all is told to
- * the engine, which takes the mount away; a daemon that was started again just ends, since a mount
- * must not go because its daemon had a bad moment.
- */
-export async function runDaemon(parts: DaemonParts): Promise<void> {
-  const daemon = new Daemon(parts)
-  parts.engine.ended.then((error) => daemon.engineEnded(error))
-  try {
-    await daemon.start()
-  } catch (error) {
-    const exitCode = error instanceof ModelcacheError ? (error.exitCode ?? 1) : 1
-    parts.logger.error('the mount cannot be served', { reason: messageOf(error), error })
-    if (parts.hello.restarts === 0) {
-      await parts.engine.failed(exitCode, messageOf(error))
-    }
-    parts.exit(exitCode)
-  }
-}
-
-class Daemon {
+class Daemon implements RunningDaemon {
   readonly #parts: DaemonParts
+  readonly #started = Promise.withResolvers<Drain>()
+  #drain: Drain | undefined
   #control: ControlServer | undefined
   #finishing = false
 
@@ -54,7 +66,33 @@ class Daemon {
     this.#parts = parts
   }
 
-  async start(): Promise<void> {
+  get state(): MountState {
+    return this.#drain?.state ?? 'starting'
+  }
+
+  async run(): Promise<void> {
+    const { engine, exit, hello, logger, starter } = this.#parts
+    engine.ended.then((error) => this.#engineEnded(error))
+    try {
+      await this.#start()
+    } catch (error) {
+      const exitCode = error instanceof ModelcacheError ? (error.exitCode ?? 1) : 1
+      logger.error('the mount cannot be served', { reason: messageOf(error), error })
+      this.#finishing = true
+      await starter?.leaving()
+      if (hello.restarts === 0) {
+        await engine.failed(exitCode, messageOf(error))
+      }
+      starter?.failed(error)
+      exit(exitCode)
+    }
+  }
+
+  drain(reason: string, unmounted = false): void {
+    this.#started.promise.then((drain) => drain.fromKeeper(reason, unmounted))
+  }
+
+  async #start(): Promise<void> {
     const { clock, engine, hello, logger } = this.#parts
     const config = daemonConfigOf(hello.config)
     const paths = await checkStore(hello.store)
@@ -71,30 +109,31 @@ class Daemon {
       clock,
       logger,
     })
-    const started = Promise.withResolvers<void>()
-    engine.on(
-      createHandlers(services, (reason, unmounted) => {
-        started.promise.then(() => drain.fromKeeper(reason, unmounted))
-      }),
-    )
+    this.#drain = drain
+    engine.on(createHandlers(services, (reason, unmounted) => this.drain(reason, unmounted)))
     await this.#dropLeftOvers(services, leftOvers)
     await this.#adopt(services, config)
+    if (hello.engine === 'none') {
+      await this.#fetchAll(services)
+    }
 
     const operations = createOperations({ hello, config, engine, services, drain, clock })
     this.#control = new ControlServer(operations, logger)
     await this.#control.listen(paths.run)
     await this.#resumeShare(services)
-    drain.serving()
     engine.ready()
-    logger.info('serving', { mountpoint: hello.mountpoint, restarts: hello.restarts })
-    started.resolve()
+    drain.serving()
+    const { mountpoint, restarts } = hello
+    logger.info('serving', { mountpoint, engine: hello.engine, restarts })
+    this.#parts.starter?.ready()
+    this.#started.resolve(drain)
     if (!hello.clean || hello.restarts > 0) {
       await scanTree({ ...services, engine, logger }, !hello.clean)
     }
   }
 
   /** The keeper is gone: nobody needs this process, and the next one recovers. */
-  engineEnded(error: Error | undefined): void {
+  #engineEnded(error: Error | undefined): void {
     if (!this.#finishing) {
       this.#parts.logger.warn('the keeper is gone', { reason: error?.message ?? 'end of socket' })
       this.#parts.exit(error === undefined ? 0 : 1)
@@ -148,6 +187,12 @@ class Daemon {
     engine.notifyInode(root)
   }
 
+  /** Without an engine nobody is asked when a program reads: all bytes have to be there before. */
+  async #fetchAll(services: Services): Promise<void> {
+    const { clock, starter } = this.#parts
+    await fetchAll({ ...services, clock }, (progress) => starter?.progress(progress))
+  }
+
   /** An address that was given away goes on working; one that cannot is no reason not to serve. */
   async #resumeShare({ share }: Services): Promise<void> {
     try {
@@ -159,17 +204,20 @@ class Daemon {
 
   #finish(services: Services, dirty: number): void {
     this.#finishing = true
+    // The keeper has an exit code of its own.
+    const exitCode = dirty === 0 || this.#parts.hello.engine === 'native' ? 0 : 3
     this.#end(services, dirty).then(
-      () => this.#parts.exit(0),
+      () => this.#parts.exit(exitCode),
       (error: unknown) => this.#fatal(error),
     )
   }
 
   async #end(services: Services, dirty: number): Promise<void> {
-    const { engine, logger } = this.#parts
+    const { engine, logger, starter } = this.#parts
     await this.#control?.close()
     await closeServices(services)
     await removeIfThere(services.paths.share)
+    await starter?.leaving()
     logger.info('done', { dirty })
     await engine.done(dirty)
   }

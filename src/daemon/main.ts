@@ -1,8 +1,9 @@
 /** What the keeper starts, with its socket as descriptor 3. */
-import { createLogger, LOG_LEVELS, type LogLevel, messageOf, systemClock } from '../base/index.ts'
+import { createLogger, messageOf, systemClock } from '../base/index.ts'
 import { processEnvironment } from '../config/index.ts'
 import { connectKeeper } from '../mount/index.ts'
-import { runDaemon } from './daemon.ts'
+import { createDaemon } from './daemon.ts'
+import { logLevel } from './log-level.ts'
 
 const logger = createLogger({
   level: logLevel(processEnvironment().MODELCACHE_LOG),
@@ -22,18 +23,15 @@ process.on('uncaughtException', (error) => {
 
 try {
   const { hello, keeper } = await connectKeeper()
-  await runDaemon({
+  const daemon = createDaemon({
     hello,
     engine: keeper,
     clock: systemClock,
     logger,
     exit: (code) => process.exit(code),
   })
+  await daemon.run()
 } catch (error) {
   logger.error('no keeper to serve', { reason: messageOf(error), error })
   process.exit(1)
-}
-
-function logLevel(text: string | undefined): LogLevel {
-  return LOG_LEVELS.find((level) => level === text) ?? 'info'
 }

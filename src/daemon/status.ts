@@ -1,5 +1,5 @@
 import type { Clock } from '../base/index.ts'
-import type { DaemonConfig } from '../config/index.ts'
+import { type DaemonConfig, LOST_WITH } from '../config/index.ts'
 import type { Hydrator } from '../hydrate/index.ts'
 import type { Network } from '../ipfs/index.ts'
 import type { Engine, EngineStats, Hello } from '../mount/index.ts'
@@ -38,7 +38,8 @@ export async function statusOf(parts: StatusParts): Promise<Record<string, unkno
     keeperPid: hello.keeperPid,
     restarts: hello.restarts,
     state: parts.state(),
-    engine: 'native',
+    engine: hello.engine,
+    lost: LOST_WITH[hello.engine],
     readOnly: hello.readOnly,
     version: config.version,
     passthrough: hello.passthrough,

@@ -1,9 +1,12 @@
 import type { CID } from 'multiformats/cid'
+import type { EngineName } from '../config/index.ts'
 import type { EntryType, InodeId, PlaceholderRecord, Stamp } from '../tree/index.ts'
 import type { WireName } from './wire.ts'
 
 /** What the engine says first. */
 export interface Hello {
+  engine: EngineName
+  /** The process that holds the mount; this one, where the engine is in it. */
   keeperPid: number
   mountpoint: string
   store: string
@@ -102,8 +105,8 @@ export interface EngineHandlers {
 }
 
 /**
- * What serves the mount, as the daemon sees it. The keeper is one; the portable engine inside
- * this process will be another. Every method that returns a promise fails when the engine ends.
+ * What serves the mount, as the daemon sees it: the keeper, or an engine inside this process. Every
+ * method that returns a promise fails when the engine ends.
  */
 export interface Engine {
   /** Takes the handlers; what came before is delivered now. Once. */

@@ -76,6 +76,7 @@ function decodeHello(message: Message): Hello {
   }
   const passthrough = asMessage(message.passthrough, 'hello.passthrough')
   return {
+    engine: 'native',
     keeperPid: decodeCount(message.keeperPid, 'hello.keeperPid'),
     mountpoint: decodeText(message.mountpoint, 'hello.mountpoint'),
     store: decodeText(message.store, 'hello.store'),
@@ -251,9 +252,6 @@ class Dispatcher implements Receiver {
         return {}
       case 'cid':
         return { cid: (await this.#handlers.cid(this.#subject(message, name))).toString() }
-      case 'drain':
-        this.event(name, message, 0)
-        return {}
       default:
         throw protocolError(`version ${PROTOCOL_VERSION} has no request ${name}`)
     }

@@ -59,25 +59,6 @@ describe('a mount is refused when its mountpoint', () => {
 })
 
 describe('a mount is refused when the machine', () => {
-  it('has no keeper', async (t) => {
-    const sh = shell(t)
-    const { code, stderr } = await sh.run(['mount', 'm'], { MODELCACHE_KEEPER: '/nowhere/keeper' })
-    assert.match(stderr, /the keeper \/nowhere\/keeper is missing: build it with `npm start`/)
-    assert.equal(code, 5)
-    assert.deepEqual(readdirSync(sh.base), ['home'])
-  })
-
-  it('has no /dev/fuse', { skip: process.getuid?.() !== 0 && 'needs root' }, async (t) => {
-    const sh = await prepared(t)
-    // A mount namespace of its own, in which an empty folder hides /dev.
-    const script = `mkdir -p "$0/dev" && mount --bind "$0/dev" /dev && exec "$@"`
-    const words = ['-m', 'sh', '-c', script, sh.base, nodePath(), MAIN, 'mount', 'm']
-    const env = { ...sh.env, MODELCACHE_KEEPER: sh.keeper }
-    const { code, stderr } = await start('unshare', words, { env, cwd: sh.base }).finished
-    assert.match(stderr, /\/dev\/fuse is missing: load it with `modprobe fuse`/)
-    assert.equal(code, 5)
-  })
-
   it('shuts the gate on a peer', async (t) => {
     const words = ['mount', 'm', '--peer', 'http://127.0.0.1:1/t/abcdefghijklmnop']
     const { code, stderr } = await shell(t).run(words, { IPFS_KIT_DISABLE: 'YES' })

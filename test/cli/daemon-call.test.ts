@@ -115,7 +115,7 @@ describe('the status', () => {
     const error = { code: 'daemon-away', message: 'gone', exitCode: 1 }
     const control = await listen(t, store, 'control.sock', JSON.stringify({ error }))
     t.after(() => control.close())
-    const mount = { mountpoint: '/srv/m', store, device: '0:1' }
+    const mount = { mountpoint: '/srv/m', store, device: '0:1', engine: 'native' } as const
     const status = await statusOf(mount, { signal })
     assert.equal(status.state, 'serving')
     assert.equal(status.keeperPid, process.pid)

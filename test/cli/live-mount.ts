@@ -1,16 +1,25 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { MountStatus } from '../../src/cli/mount-status.ts'
-import { type Finished, isAlive, mountpointsBelow, run, waitFor } from '../support/index.ts'
+import {
+  type EngineName,
+  type Finished,
+  isAlive,
+  mountpointsBelow,
+  run,
+  waitFor,
+} from '../support/index.ts'
 import { type Shell, shell } from './command.ts'
 
 /** A shell in whose folder `m` is a mountpoint and `s` its store; all is taken away at the end. */
 export interface LiveShell extends Shell {
   readonly mountpoint: string
   readonly store: string
-  /** Mounts `m` on `s`; fails the test if that fails. */
+  /** Mounts `m` on `s` with the engine of this shell; fails the test if that fails. */
   mount(...words: string[]): Promise<Finished>
+  /** Whether `m` is a mount now, of FUSE or without an engine. */
+  isMounted(): boolean
   status(): Promise<MountStatus>
   /** SIGKILL to the keeper, then to its daemon if that has not followed. */
   crash(): Promise<MountStatus>
@@ -18,8 +27,9 @@ export interface LiveShell extends Shell {
 
 /**
  * @param name - of the mountpoint, below the test's folder
+ * @param engine - without it `auto`
  */
-export function liveShell(t: TestContext, name = 'm'): LiveShell {
+export function liveShell(t: TestContext, name = 'm', engine?: EngineName): LiveShell {
   const base = shell(t, cleanUp)
   const mountpoint = join(base.base, name)
   const store = join(base.base, 's')
@@ -31,13 +41,14 @@ export function liveShell(t: TestContext, name = 'm'): LiveShell {
     if (stdout === '') {
       throw new Error(`status: ${stderr}`)
     }
-    const facts: MountStatus = JSON.parse(stdout)
+    const facts = JSON.parse(stdout) as MountStatus
     pids.add(facts.pid).add(facts.keeperPid)
     return facts
   }
 
   async function mount(...words: string[]): Promise<Finished> {
-    const result = await base.run(['mount', mountpoint, '--store', store, ...words])
+    const wish = engine === undefined ? [] : ['--engine', engine]
+    const result = await base.run(['mount', mountpoint, '--store', store, ...wish, ...words])
     if (result.code !== 0) {
       throw new Error(`mount: exit ${result.code}: ${result.stderr}${logOf(store)}`)
     }
@@ -71,7 +82,11 @@ export function liveShell(t: TestContext, name = 'm'): LiveShell {
     await waitFor('all processes to end', () => [...pids].every((pid) => !isAlive(pid)))
   }
 
-  return { ...base, mountpoint, store, mount, status, crash }
+  const isMounted = () =>
+    mountpointsBelow(mountpoint).length > 0 ||
+    lstatSync(mountpoint, { throwIfNoEntry: false })?.isSymbolicLink() === true
+
+  return { ...base, mountpoint, store, mount, status, crash, isMounted }
 }
 
 function kill(pid: number): void {

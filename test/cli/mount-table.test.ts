@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import {
+  fuseMounts,
   mountedOn,
   mountOf,
   mountsBelow,
-  ownMounts,
   parseMountTable,
 } from '../../src/cli/mount-table.ts'
 
@@ -26,7 +26,7 @@ const TABLE = parseMountTable(
 describe('the table of mounts', () => {
   it('finds ours, with blanks, backslashes and UTF-8 in their names', () => {
     assert.deepEqual(
-      ownMounts(TABLE).map(({ mountpoint, store }) => [mountpoint, store]),
+      fuseMounts(TABLE).map(({ mountpoint, store }) => [mountpoint, store]),
       [
         ['/srv/m', '/stores/a'],
         ['/srv/with space\\ü', '/b c'],

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from 'node:fs'
+import { lstatSync, mkdirSync, readFileSync, readlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { scrubbedEnvironment } from './environment.ts'
@@ -15,13 +15,15 @@ export interface MountStatus {
   keeperPid: number
   restarts: number
   state: string
-  engine: string
+  engine: EngineName
+  lost: string[]
   passthrough: { active: boolean; reason: string }
   gate: { open: boolean; by: string }
   root: { cid: string; committedAt: string }
   dirty: { files: number; bytes: number; oldestSeconds: number; open: number }
   tree: { files: number; bytes: number; placeholders: number; missingBytes: number }
   store_usage: { treeBytes: number; blockBytes: number; indexBytes: number }
+  settle: { hashedBytes: number }
   hydrate: { active: number; bytes: number; errors: number }
   served: { reads: number; readBytes: number; writes: number; passthroughOpens: number }
   network: { listening: string[]; peers: number; shares: unknown[] }
@@ -42,7 +44,7 @@ export type EngineName = 'native' | 'fuse-native' | 'none'
 export const FUSE_ENGINES = ['native'] as const satisfies readonly EngineName[]
 
 export interface MountOptions {
-  /** Which engine; without it `auto`, which takes the keeper. */
+  /** Which engine; without it `auto`, which takes the keeper where it is built. */
   engine?: EngineName
   /** Further arguments of `modelcache mount`. */
   args?: string[]
@@ -65,9 +67,16 @@ export interface Mount {
   unmount(): Promise<void>
   /** Mounts the same store at the same place again. */
   mount(args?: string[]): Promise<void>
-  /** SIGKILL to the daemon alone, and waits until it is gone; the keeper starts another. */
+  /**
+   * SIGKILL to the daemon alone, and waits until it is gone; the keeper starts another. Of an
+   * engine in the daemon the mount dies with it and is mounted again, as its user would: what
+   * programs had open is lost to them.
+   */
   killDaemon(): Promise<void>
-  /** SIGKILL to keeper and daemon; the dead mount is left for the next `mount` to repair. */
+  /**
+   * SIGKILL to every process of the mount. What is left is for the next `mount` to repair: a dead
+   * FUSE mount, or a link to a tree that still works.
+   */
   crash(): Promise<void>
 }
 
@@ -97,11 +106,16 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     await status()
   }
   const unmount = async () => {
-    if (mountpointsBelow(mountpoint).length > 0) await status()
+    if (isMounted(mountpoint)) await status()
     await modelcacheOk(['unmount', mountpoint, '--timeout', '60'], { ...run, deadlineMs: 90_000 })
     await verifyGone(mountpoint, pids)
   }
   const commit = () => modelcacheJson<CommitAnswer>(['commit', mountpoint], run)
+  const crash = async () => {
+    const { pid, keeperPid } = await status()
+    for (const victim of [keeperPid, pid]) killIfAlive(victim)
+    await waitFor('keeper and daemon to die', () => !isAlive(pid) && !isAlive(keeperPid))
+  }
 
   // One hook for both: the directory can only go when the mount has gone.
   t.after(async () => {
@@ -120,18 +134,15 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     unmount,
     mount,
     killDaemon: async () => {
-      const pid = await waitFor('a daemon to kill', async () => {
-        const now = (await status()).pid
-        return now > 0 && isAlive(now) ? now : undefined
+      const { pid, engine } = await waitFor('a daemon to kill', async () => {
+        const now = await status()
+        return now.pid > 0 && isAlive(now.pid) ? now : undefined
       })
       killIfAlive(pid)
       await waitFor(`the daemon ${pid} to die`, () => !isAlive(pid))
+      if (engine !== 'native') await mount()
     },
-    crash: async () => {
-      const { pid, keeperPid } = await status()
-      for (const victim of [keeperPid, pid]) killIfAlive(victim)
-      await waitFor('keeper and daemon to die', () => !isAlive(pid) && !isAlive(keeperPid))
-    },
+    crash,
   }
 }
 
@@ -148,8 +159,17 @@ async function commitAll(commit: () => Promise<CommitAnswer>): Promise<CommitAns
   }
 }
 
+/** By the kernel, or as the link of a mount without an engine. */
+function isMounted(mountpoint: string): boolean {
+  return mountpointsBelow(mountpoint).length > 0 || isLink(mountpoint)
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true
+}
+
 async function verifyGone(mountpoint: string, pids: Set<number>): Promise<void> {
-  await waitFor('the mount to be gone', () => mountpointsBelow(mountpoint).length === 0)
+  await waitFor('the mount to be gone', () => !isMounted(mountpoint))
   await waitFor(`the processes ${[...pids].join(', ')} to be gone`, () =>
     [...pids].every((pid) => !isAlive(pid)),
   )
@@ -173,24 +193,25 @@ async function cleanUp(
   pids: Set<number>,
   run: { env: Record<string, string>; cwd: string; deadlineMs: number },
 ): Promise<void> {
-  if (mountpointsBelow(mountpoint).length > 0) {
+  // Of a dead FUSE mount stat fails: the table of mounts is asked first.
+  if (isMounted(mountpoint)) {
     await modelcache(['unmount', mountpoint, '--timeout', '20'], run).catch(() => undefined)
   }
   for (const pid of pids) if (isAlive(pid) && servesStore(pid, store)) killIfAlive(pid)
   for (const path of mountpointsBelow(mountpoint).reverse()) {
     await runOk('umount', ['-l', path], { env: run.env })
   }
+  if (isLink(mountpoint)) unlinkSync(mountpoint)
   await verifyGone(mountpoint, pids)
 }
 
-/** Guards against a pid that was given to somebody else: ours runs in, or names, the store. */
+/** Guards against a pid that was given to somebody else: ours work in the store, or name it. */
 function servesStore(pid: number, store: string): boolean {
   try {
-    const described = readFileSync(`/proc/${pid}/maps`, 'utf8')
     const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-    return `${command}${described}`.includes('modelcache') || command.includes(store)
+    return readlinkSync(`/proc/${pid}/cwd`) === store || command.includes(store)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
     throw error
   }
 }

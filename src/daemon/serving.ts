@@ -1,0 +1,157 @@
+import { type Clock, type Logger, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
+import { removeServingMark, writeServingMark } from '../config/index.ts'
+import { createPlainEngine, type Engine, type LocalTree, openLocalTree } from '../mount/index.ts'
+import { checkStore, type StorePaths } from '../tree/index.ts'
+import { createDaemon, type RunningDaemon } from './daemon.ts'
+import { FactsSocket } from './facts-socket.ts'
+import type { StartConfig } from './start-config.ts'
+import type { StarterPipe } from './starter-pipe.ts'
+
+export interface ServingParts {
+  config: StartConfig
+  clock: Clock
+  logger: Logger
+  starter: StarterPipe
+  /** Ends this process. */
+  exit(code: number): void
+}
+
+/** Why reads and writes are not the kernel's alone, in `status`. */
+const PASSTHROUGH = {
+  'fuse-native': 'engine fuse-native: reads and writes go through the daemon',
+  none: 'engine none: programs use the directory on disk itself',
+} as const
+
+/** Told a second time to end, the process waits no longer than this for its mount to go. */
+const AT_ONCE_MS = 5000
+
+/** A mount whose engine is in this process, from its start to the exit code. */
+export class Serving {
+  readonly #parts: ServingParts
+  #tree: LocalTree | undefined
+  #engine: Engine | undefined
+  #daemon: RunningDaemon | undefined
+  #socket: FactsSocket | undefined
+  #told = 0
+
+  constructor(parts: ServingParts) {
+    this.#parts = parts
+  }
+
+  async run(): Promise<void> {
+    const { clock, config, logger, starter, exit } = this.#parts
+    const paths = await checkStore(config.store)
+    const tree = await openLocalTree(paths, { clock, logger })
+    this.#tree = tree
+    try {
+      await this.#listen(paths)
+      await writeServingMark(config.store, config)
+      this.#engine = await this.#createEngine(tree)
+    } catch (error) {
+      await this.#leave()
+      await tree.close(tree.untouched)
+      throw error
+    }
+    const passthrough = { active: false, reason: PASSTHROUGH[config.engine] }
+    const { engine: name, mountpoint, store, readOnly, daemonConfig } = config
+    this.#daemon = createDaemon({
+      hello: {
+        engine: name,
+        keeperPid: process.pid,
+        mountpoint,
+        store,
+        readOnly,
+        clean: tree.clean,
+        restarts: 0,
+        config: daemonConfig,
+        passthrough,
+      },
+      engine: this.#engine,
+      clock,
+      logger,
+      starter: {
+        progress: (progress) => starter.progress(progress),
+        ready: () => starter.ready(passthrough),
+        failed: (error) => starter.failed(error),
+        leaving: () => this.#leave(),
+      },
+      exit,
+    })
+    await this.#daemon.run()
+  }
+
+  /** A signal: the first one drains, the second one ends it at once. */
+  told(signal: NodeJS.Signals): void {
+    this.#told += 1
+    const work = this.#told === 1 ? this.#endOrderly(signal) : this.#endAtOnce(signal)
+    work.catch((error: unknown) => {
+      this.#parts.logger.error('the end failed', { reason: messageOf(error), error })
+      this.#parts.exit(1)
+    })
+  }
+
+  async #endOrderly(signal: NodeJS.Signals): Promise<void> {
+    if (this.#daemon !== undefined && this.#daemon.state !== 'starting') {
+      this.#daemon.drain(signal)
+      return
+    }
+    // Nobody has seen the mount yet: there is nothing to commit.
+    const error = new ModelcacheError('told to end while starting', {
+      code: 'interrupted',
+      exitCode: 1,
+    })
+    await this.#leave()
+    await this.#engine?.failed(1, error.message)
+    this.#parts.starter.failed(error)
+    this.#parts.exit(1)
+  }
+
+  /** What is not committed stays in the store for the next mount, which looks at everything. */
+  async #endAtOnce(signal: NodeJS.Signals): Promise<void> {
+    const { clock, exit, logger } = this.#parts
+    logger.warn('told to end twice: ending without a commit', { signal })
+    const dirty = this.#tree?.dirty().length ?? 0
+    const over = withDeadline(undefined, AT_ONCE_MS, clock)
+    const { promise: late, reject } = Promise.withResolvers<never>()
+    over.addEventListener('abort', () => reject(over.reason), { once: true })
+    await Promise.race([this.#engine?.unmount(true), late])
+    await this.#leave()
+    exit(dirty === 0 ? 0 : 3)
+  }
+
+  #createEngine(tree: LocalTree): Promise<Engine> | Engine {
+    const { clock, config, logger } = this.#parts
+    return createPlainEngine({ tree, mountpoint: config.mountpoint, logger, clock })
+  }
+
+  async #listen(paths: StorePaths): Promise<void> {
+    this.#socket = new FactsSocket(() => this.#facts(), this.#parts.logger)
+    await this.#socket.listen(paths.run)
+  }
+
+  /** While the store's lock is still ours: what is removed later could be the next one's. */
+  async #leave(): Promise<void> {
+    await this.#socket?.close()
+    await removeServingMark(this.#parts.config.store)
+  }
+
+  /** As the keeper says it, and the engine. */
+  async #facts(): Promise<Record<string, unknown>> {
+    const { engine, mountpoint, store, readOnly } = this.#parts.config
+    const state = this.#daemon?.state ?? 'starting'
+    const stats = await this.#engine?.stats()
+    return {
+      pid: process.pid,
+      daemonPid: process.pid,
+      daemon: { state: state === 'starting' ? 'starting' : 'running', trouble: null },
+      restarts: 0,
+      mountpoint,
+      store,
+      readOnly,
+      state,
+      engine,
+      passthrough: { active: false, reason: PASSTHROUGH[engine] },
+      stats: stats === undefined ? {} : { ...stats, dirty: stats.dirty.length },
+    }
+  }
+}
