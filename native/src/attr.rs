@@ -53,6 +53,8 @@ pub struct Stat {
     pub atime: Time,
     pub mtime: Time,
     pub ctime: Time,
+    /// What programs see as ctime: that of their own last change, and not of our link in objects/.
+    pub shown_ctime: Time,
 }
 
 /// Size, mtime and ctime: what tells whether a file can have changed (docs/protocol.md).
@@ -106,6 +108,7 @@ impl Stat {
             atime: time(x.stx_atime),
             mtime: time(x.stx_mtime),
             ctime: time(x.stx_ctime),
+            shown_ctime: time(x.stx_ctime),
         }
     }
 
@@ -140,6 +143,17 @@ impl Stat {
         self.mode & libc::S_IFMT == libc::S_IFREG
     }
 
+    /// The type and mode after somebody without CAP_FSETID wrote: set-user-ID goes, and set-group-ID
+    /// of what its group may execute (fs/attr.c, setattr_should_drop_suidgid).
+    pub fn mode_without_set_ids(&self) -> u32 {
+        let executable = libc::S_ISGID | libc::S_IXGRP;
+        let mut mode = self.mode & !libc::S_ISUID;
+        if mode & executable == executable {
+            mode &= !libc::S_ISGID;
+        }
+        mode
+    }
+
     pub fn is_dir(&self) -> bool {
         self.mode & libc::S_IFMT == libc::S_IFDIR
     }
@@ -171,7 +185,7 @@ impl Stat {
             blocks: self.blocks,
             atime: self.atime.system(),
             mtime: self.mtime.system(),
-            ctime: self.ctime.system(),
+            ctime: self.shown_ctime.system(),
             crtime: UNIX_EPOCH,
             kind: self.kind(),
             perm: (self.mode & 0o7777) as u16,

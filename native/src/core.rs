@@ -67,6 +67,8 @@ pub struct Core {
     pub passthrough: RwLock<Passthrough>,
     /// Whether passthrough opens are answered; read on each open.
     pub passthrough_active: AtomicBool,
+    /// The kernel leaves it to us to drop set-ID bits (FUSE_HANDLE_KILLPRIV_V2).
+    pub drops_set_ids: AtomicBool,
     /// A daemon was ready once. Before that the tree may become another one (`--from`), and what
     /// the kernel is told of names must not last.
     pub was_ready: AtomicBool,
@@ -130,6 +132,7 @@ impl Core {
             counters: Counters::default(),
             passthrough: RwLock::default(),
             passthrough_active: AtomicBool::new(false),
+            drops_set_ids: AtomicBool::new(false),
             was_ready: AtomicBool::new(false),
             restarts: AtomicU32::new(0),
             namespace: RwLock::new(()),
@@ -194,10 +197,15 @@ impl Core {
         }
     }
 
-    pub fn attr_of(&self, mut stat: Stat) -> (FileAttr, Duration) {
+    /// A placeholder is shown as its record says.
+    pub fn overlay(&self, stat: &mut Stat) {
         if let Stage::Placeholder { record, .. } = self.nodes.stage(stat.ino) {
             stat.overlay(&record);
         }
+    }
+
+    pub fn attr_of(&self, mut stat: Stat) -> (FileAttr, Duration) {
+        self.overlay(&mut stat);
         let ttl = self.attr_ttl(stat.id());
         (stat.file_attr(), ttl)
     }
@@ -286,8 +294,11 @@ impl Core {
 
     /// Tells the daemon that only attributes or names changed, so that the row stays good.
     pub fn renew_stamp(&self, before: &Stat, after: &Stat) {
-        if before.is_file() && before.stamp() != after.stamp() && !self.dirty.contains(before.id())
-        {
+        if !before.is_file() || before.stamp() == after.stamp() {
+            return;
+        }
+        self.nodes.pages_moved(before, after);
+        if !self.dirty.contains(before.id()) {
             let (old, new): (Stamp, Stamp) = (before.stamp(), after.stamp());
             let id = before.id();
             self.link.changed(Item::Stamp { id, old, new });
@@ -313,6 +324,7 @@ impl Core {
     /// The last name of a file, or the name of a directory, went.
     pub fn gone(&self, id: InodeId) {
         self.make_clean(id);
+        self.objects.gone(id.ino);
         self.link.changed(Item::Gone(id));
     }
 

@@ -30,7 +30,7 @@ pub struct DirName {
 
 pub struct DirHandle {
     pub ino: u64,
-    pub fd: OwnedFd,
+    pub fd: Arc<OwnedFd>,
     /// `None` until the first READDIR; replaced when it starts again at 0.
     pub names: Mutex<Option<Arc<Vec<DirName>>>>,
 }
@@ -46,8 +46,27 @@ pub enum OpenMode {
 struct OpenInode {
     handles: u32,
     writers: u32,
+    /// Whether its content may have changed while it was open, by what the kernel knows of.
+    written: bool,
     mode: OpenMode,
     filling: Option<Arc<Filling>>,
+    /// Whether the kernel may keep what it had cached before the first of these opens.
+    keeps_pages: bool,
+}
+
+/// How an inode is open, shared by all who open it until the last of them closes.
+#[derive(Clone)]
+pub struct Opening {
+    pub mode: OpenMode,
+    pub filling: Option<Arc<Filling>>,
+    pub keeps_pages: bool,
+}
+
+/// What is left when a handle was closed.
+pub struct Left {
+    pub last_writer: bool,
+    /// It was the last of all, and the content may have changed since the first.
+    pub last_of_written: bool,
 }
 
 #[derive(Default)]
@@ -70,6 +89,17 @@ impl Handles {
         self.files.read().get(&number).cloned()
     }
 
+    /// Some descriptor of an inode that is open. A walk over all that is: for what happens rarely.
+    pub fn any_fd(&self, ino: u64) -> Option<Arc<OwnedFd>> {
+        let files = self.files.read();
+        if let Some(file) = files.values().find(|handle| handle.id.ino == ino) {
+            return Some(file.fd.clone());
+        }
+        let dirs = self.dirs.read();
+        let dir = dirs.values().find(|handle| handle.ino == ino)?;
+        Some(dir.fd.clone())
+    }
+
     pub fn take_file(&self, number: u64) -> Option<Arc<FileHandle>> {
         self.files.write().remove(&number)
     }
@@ -88,39 +118,53 @@ impl Handles {
         self.dirs.write().remove(&number)
     }
 
-    /// The mode and filling of an inode that is open.
-    pub fn opened(&self, ino: u64) -> Option<(OpenMode, Option<Arc<Filling>>)> {
+    /// How an inode is open already.
+    pub fn opened(&self, ino: u64) -> Option<Opening> {
         let inodes = self.inodes.lock();
         let inode = inodes.get(&ino)?;
-        Some((inode.mode.clone(), inode.filling.clone()))
+        Some(Opening {
+            mode: inode.mode.clone(),
+            filling: inode.filling.clone(),
+            keeps_pages: inode.keeps_pages,
+        })
     }
 
-    /// Counts a handle; mode and filling are those of the first one.
-    pub fn count(&self, ino: u64, writer: bool, mode: &OpenMode, filling: Option<&Arc<Filling>>) {
+    /// Counts a handle; the opening is that of the first one.
+    pub fn count(&self, ino: u64, writer: bool, opening: &Opening) {
         let mut inodes = self.inodes.lock();
         let inode = inodes.entry(ino).or_insert_with(|| OpenInode {
             handles: 0,
             writers: 0,
-            mode: mode.clone(),
-            filling: filling.cloned(),
+            // What of a placeholder is read comes by and by.
+            written: opening.filling.is_some(),
+            mode: opening.mode.clone(),
+            filling: opening.filling.clone(),
+            keeps_pages: opening.keeps_pages,
         });
         inode.handles += 1;
         inode.writers += u32::from(writer);
+        inode.written |= writer;
     }
 
-    /// Takes a handle from the count; true if it was the last writer.
-    pub fn uncount(&self, ino: u64, writer: bool) -> bool {
+    /// Takes a handle from the count.
+    pub fn uncount(&self, ino: u64, writer: bool) -> Left {
         let mut inodes = self.inodes.lock();
         let Some(inode) = inodes.get_mut(&ino) else {
-            return false;
+            return Left {
+                last_writer: false,
+                last_of_written: false,
+            };
         };
         inode.handles -= 1;
         inode.writers -= u32::from(writer);
-        let last_writer = writer && inode.writers == 0;
+        let left = Left {
+            last_writer: writer && inode.writers == 0,
+            last_of_written: inode.handles == 0 && inode.written,
+        };
         if inode.handles == 0 {
             inodes.remove(&ino);
         }
-        last_writer
+        left
     }
 
     pub fn filling(&self, ino: u64) -> Option<Arc<Filling>> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::attr::Stat;
+use crate::attr::{Stamp, Stat};
 use crate::protocol::InodeId;
 use crate::record::PlaceholderRecord;
 
@@ -42,6 +42,9 @@ struct Node {
     refs: u32,
     pin: Option<Arc<OwnedFd>>,
     stage: Stage,
+    /// What the file was when the kernel's cached pages of it were last known to be right; `None`:
+    /// it was never open, so there are none.
+    pages: Option<Stamp>,
 }
 
 impl Node {
@@ -53,6 +56,7 @@ impl Node {
             refs: 0,
             pin: None,
             stage: Stage::Unknown,
+            pages: None,
         }
     }
 }
@@ -250,6 +254,30 @@ impl Nodes {
         }
     }
 
+    /// Whether pages that the kernel has cached are those of a file with this stamp.
+    pub fn pages_are(&self, ino: u64, stamp: Stamp) -> bool {
+        let table = self.table.lock();
+        table
+            .get(&ino)
+            .is_some_and(|node| node.pages.is_none_or(|pages| pages == stamp))
+    }
+
+    /// What the kernel caches from now on is of a file with this stamp.
+    pub fn set_pages(&self, ino: u64, stamp: Stamp) {
+        if let Some(node) = self.table.lock().get_mut(&ino) {
+            node.pages = Some(stamp);
+        }
+    }
+
+    /// The file's stamp changed by what the kernel knows of, or without its content.
+    pub fn pages_moved(&self, before: &Stat, after: &Stat) {
+        if let Some(node) = self.table.lock().get_mut(&before.ino)
+            && node.pages == Some(before.stamp())
+        {
+            node.pages = Some(after.stamp());
+        }
+    }
+
     #[cfg(test)]
     fn len(&self) -> usize {
         self.table.lock().len()
@@ -265,6 +293,7 @@ fn remember(table: &mut HashMap<u64, Node>, parent: u64, name: &OsStr, id: Inode
         node.btime = id.btime;
         node.pin = None;
         node.stage = Stage::Unknown;
+        node.pages = None;
         orphaned = std::mem::take(&mut node.names);
     }
     let new = !node

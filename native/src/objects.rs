@@ -3,6 +3,10 @@
 //! The link is ours, so `st_nlink` through the mount does not count it. Which inodes have one is
 //! a table in memory, read from the directory at start; a stat and a look into the table are one
 //! step, as are a change of the directory and of the table.
+//!
+//! Nor does `st_ctime` show that it was made: who compares a ctime (git's index, rsync, backups)
+//! would take every settled file for a changed one. What it was before is kept in memory, so that
+//! the next mount shows what the disk has.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -12,13 +16,49 @@ use parking_lot::RwLock;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, linkat, openat, unlinkat};
 use rustix::io::{Errno, Result};
 
-use crate::attr::Stat;
+use crate::attr::{Stat, Time};
 
 pub struct Objects {
     dir: OwnedFd,
-    /// Links in objects/ by inode number. An inode with one cannot be reused. Locked after the
-    /// inode's lock, before nodes.
-    links: RwLock<HashMap<u64, u32>>,
+    /// Locked after the inode's lock, before nodes.
+    tables: RwLock<Tables>,
+}
+
+#[derive(Default)]
+struct Tables {
+    /// Links in objects/ by inode number. An inode with one cannot be reused.
+    links: HashMap<u64, u32>,
+    ctimes: HashMap<u64, OwnCtime>,
+}
+
+/// The ctime that a change of ours gave to an inode, and the one that it had. A change by anybody
+/// else gives it another, which is shown.
+struct OwnCtime {
+    ours: Time,
+    shown: Time,
+}
+
+impl Tables {
+    fn hide(&self, stat: &mut Stat) {
+        if let Some(ours) = self.links.get(&stat.ino) {
+            stat.nlink = stat.nlink.saturating_sub(*ours);
+        }
+        if let Some(own) = self.ctimes.get(&stat.ino)
+            && own.ours == stat.ctime
+        {
+            stat.shown_ctime = own.shown;
+        }
+    }
+
+    /// Notes what a change of ours made of the ctime.
+    fn moved(&mut self, mut before: Stat, after: &Stat) {
+        self.hide(&mut before);
+        let own = OwnCtime {
+            ours: after.ctime,
+            shown: before.shown_ctime,
+        };
+        self.ctimes.insert(after.ino, own);
+    }
 }
 
 impl Objects {
@@ -36,28 +76,33 @@ impl Objects {
         }
         Ok(Self {
             dir,
-            links: RwLock::new(links),
+            tables: RwLock::new(Tables {
+                links,
+                ctimes: HashMap::new(),
+            }),
         })
     }
 
-    /// Takes a stat and removes our links from its count.
+    /// Takes a stat and removes our links from its count, and the time when we made them.
     pub fn hide(&self, stat: impl FnOnce() -> Result<Stat>) -> Result<Stat> {
-        let links = self.links.read();
+        let tables = self.tables.read();
         let mut stat = stat()?;
-        if let Some(ours) = links.get(&stat.ino) {
-            stat.nlink = stat.nlink.saturating_sub(*ours);
-        }
+        tables.hide(&mut stat);
         Ok(stat)
     }
 
-    /// Links the file of a descriptor as objects/OID; fine if it is there already.
+    /// Links the file of a descriptor as objects/OID; fine if it is there already. Called under the
+    /// inode's lock.
     pub fn link(&self, fd: BorrowedFd<'_>, ino: u64, oid: u64) -> Result<()> {
-        let mut links = self.links.write();
+        let mut tables = self.tables.write();
+        let before = Stat::of(fd)?;
         let source = format!("/proc/self/fd/{}", fd.as_raw_fd());
         let name = oid.to_string();
         match linkat(CWD, source, &self.dir, &name, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => {
-                *links.entry(ino).or_insert(0) += 1;
+                *tables.links.entry(ino).or_insert(0) += 1;
+                let after = Stat::of(fd)?;
+                tables.moved(before, &after);
                 Ok(())
             }
             Err(Errno::EXIST) if Stat::at(&self.dir, name.as_ref())?.ino == ino => Ok(()),
@@ -65,23 +110,46 @@ impl Objects {
         }
     }
 
-    /// Removes objects/OID; fine if it is not there.
+    /// The inode of objects/OID, if there is one.
+    pub fn ino_of(&self, oid: u64) -> Result<Option<u64>> {
+        match Stat::at(&self.dir, oid.to_string().as_ref()) {
+            Ok(stat) => Ok(Some(stat.ino)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Removes objects/OID; fine if it is not there. Called under the inode's lock.
     pub fn unlink(&self, oid: u64) -> Result<()> {
-        let mut links = self.links.write();
+        let mut tables = self.tables.write();
         let name = oid.to_string();
-        let ino = match Stat::at(&self.dir, name.as_ref()) {
-            Ok(stat) => stat.ino,
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match openat(&self.dir, &name, flags, Mode::empty()) {
+            Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(errno),
         };
+        let before = Stat::of(&fd)?;
+        let ino = before.ino;
         unlinkat(&self.dir, &name, AtFlags::empty())?;
-        if let Some(count) = links.get_mut(&ino) {
+        if let Some(count) = tables.links.get_mut(&ino) {
             *count -= 1;
             if *count == 0 {
-                links.remove(&ino);
+                tables.links.remove(&ino);
             }
         }
+        let after = Stat::of(&fd)?;
+        if after.nlink == 0 {
+            tables.ctimes.remove(&ino);
+        } else {
+            tables.moved(before, &after);
+        }
         Ok(())
+    }
+
+    /// The last name of a file went: nobody asks for its ctime but who has it open.
+    pub fn gone(&self, ino: u64) {
+        self.tables.write().ctimes.remove(&ino);
     }
 
     /// Makes the links and unlinks so far durable.

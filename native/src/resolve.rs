@@ -36,7 +36,10 @@ impl Core {
         if let Some(fd) = self.dir_fds.get(ino) {
             return Ok(fd);
         }
-        self.settled_look(|| self.open_dir(ino))
+        match self.settled_look(|| self.open_dir(ino)) {
+            Err(Errno::ACCESS) => self.held(ino),
+            result => result,
+        }
     }
 
     fn open_dir(&self, ino: u64) -> Result<Arc<OwnedFd>> {
@@ -77,6 +80,20 @@ impl Core {
 
     /// Runs `look` with each place where the inode may be until it finds the inode there.
     pub fn with_place<T>(&self, ino: u64, look: impl Fn(&Place) -> Result<T>) -> Result<T> {
+        match self.with_name(ino, &look) {
+            Err(Errno::ACCESS) => look(&Place::Fd(self.held(ino)?)),
+            result => result,
+        }
+    }
+
+    /// A descriptor that leads to the inode though an ordinary user closed a directory above it:
+    /// who has it open, or works in it, goes on.
+    fn held(&self, ino: u64) -> Result<Arc<OwnedFd>> {
+        let held = self.dir_fds.get(ino).or_else(|| self.handles.any_fd(ino));
+        held.ok_or(Errno::ACCESS)
+    }
+
+    fn with_name<T>(&self, ino: u64, look: &impl Fn(&Place) -> Result<T>) -> Result<T> {
         self.settled_look(|| {
             if ino == self.root.ino {
                 return look(&Place::Fd(self.tree.clone()));

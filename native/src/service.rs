@@ -66,6 +66,8 @@ impl Service {
             FromDaemon::UnlinkObjects { id, oids } => {
                 self.answer(id, move |core| {
                     for oid in oids {
+                        let ino = core.objects.ino_of(oid.0)?;
+                        let _inode = ino.map(|ino| core.lock_inode(ino));
                         core.objects.unlink(oid.0)?;
                     }
                     core.objects.sync()?;
@@ -173,7 +175,8 @@ impl Core {
         if !intact || self.handles.has_writers(id.ino) {
             return Err(Errno::CANCELED);
         }
-        if self.stat_fd(fd)?.nlink == 0 {
+        let before = self.stat_fd(fd)?;
+        if before.nlink == 0 {
             // Unlinked meanwhile: an object of it would keep its bytes for nobody.
             return Err(Errno::CANCELED);
         }
@@ -181,6 +184,7 @@ impl Core {
             self.objects.link(fd.as_fd(), id.ino, oid)?;
         }
         let stat = self.stat_fd(fd)?;
+        self.nodes.pages_moved(&before, &stat);
         // Its entry in the next root is another one now.
         self.mark_parents(&stat);
         self.make_clean(id);

@@ -95,6 +95,13 @@ impl Walk<'_> {
                 Ok(fd) => fd,
                 // Removed past the mount, and its number is perhaps a file's now.
                 Err(Errno::NOENT | Errno::NOTDIR) => continue,
+                // An ordinary user closed a directory above it: it stays changed until it is open.
+                Err(Errno::ACCESS) => {
+                    log::warn!("snapshot {}: {}", printable(&path), Errno::ACCESS);
+                    let explicit = self.marks.get(&ino).copied().unwrap_or(false);
+                    self.core.mark(ino, explicit);
+                    continue;
+                }
                 Err(failed) => return Err(failed),
             };
             self.list(fd.as_fd(), path)?;
@@ -152,14 +159,7 @@ impl Walk<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let readable = match openat(dir, ".", flags, Mode::empty()) {
             Ok(readable) => readable,
-            // An ordinary user's directory without u+r: its entry stays what it was.
-            Err(Errno::ACCESS) => {
-                log::warn!(
-                    "snapshot {}: it cannot be listed (EACCES)",
-                    printable(&path)
-                );
-                return Ok(Vec::new());
-            }
+            Err(Errno::ACCESS) => return Ok(closed(&path)),
             Err(failed) => return Err(failed),
         };
         let mut entries = Vec::new();
@@ -175,6 +175,7 @@ impl Walk<'_> {
                 }
                 // It was removed past the mount.
                 Err(Errno::NOENT) => {}
+                Err(Errno::ACCESS) => return Ok(closed(&path)),
                 Err(failed) => {
                     let name = printable(name.name.as_bytes());
                     log::error!("snapshot {}/{name}: {failed}", printable(&path));
@@ -270,6 +271,12 @@ impl Walk<'_> {
             }
         }
     }
+}
+
+/// An ordinary user's directory without u+r or u+x: its entry stays what it was.
+fn closed(path: &[u8]) -> Vec<(u64, OsString)> {
+    log::warn!("snapshot {}: it cannot be listed (EACCES)", printable(path));
+    Vec::new()
 }
 
 /// `/` sorts before every other byte, so that a directory's subtree follows it directly.

@@ -31,7 +31,7 @@ pub fn create(core: &Arc<Core>, create: Create, reply: ReplyCreate) {
         }
         match create_new(core, &create) {
             Ok((fd, stat)) => {
-                let opener = Opener::Create(reply, stat.clone());
+                let opener = Opener::Made(reply, stat.clone());
                 let writer = is_writer(create.flags);
                 let inode = core.lock_inode(stat.ino);
                 let opened = core.opened(fd, &stat, writer, &opener);

@@ -10,6 +10,7 @@ use rustix::io::{Errno, Result};
 use super::errno;
 use super::hydrate::when_present;
 use super::names::answer_empty;
+use super::open::drop_set_ids;
 use crate::core::Core;
 use crate::counters::Counters;
 use crate::handles::FileHandle;
@@ -89,10 +90,26 @@ fn read_full(handle: &FileHandle, buffer: &mut [u8], offset: u64) -> Result<usiz
     Ok(filled)
 }
 
-pub fn write(core: &Arc<Core>, number: u64, offset: u64, data: &[u8], reply: ReplyWrite) {
+/// What is written, and where.
+pub struct Part<'a> {
+    pub offset: u64,
+    pub bytes: &'a [u8],
+    /// The writer has no CAP_FSETID.
+    pub drops_set_ids: bool,
+}
+
+pub fn write(core: &Arc<Core>, number: u64, part: Part<'_>, reply: ReplyWrite) {
     let Some(handle) = core.handles.file(number) else {
         return reply.error(errno(Errno::BADF));
     };
+    // The file system does the same for us, unless we are root.
+    if part.drops_set_ids && rustix::process::geteuid().is_root() {
+        let stat = core.stat_fd(&*handle.fd);
+        if let Err(failed) = stat.and_then(|stat| drop_set_ids(&handle.fd, &stat)) {
+            return reply.error(errno(failed));
+        }
+    }
+    let (offset, data) = (part.offset, part.bytes);
     let mut written = 0;
     while written < data.len() {
         match rustix::io::pwrite(&*handle.fd, &data[written..], offset + written as u64) {

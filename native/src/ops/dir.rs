@@ -10,13 +10,14 @@ use fuser::{
     FileHandle as Fh, FileType, FopenFlags, INodeNo, ReplyDirectory, ReplyDirectoryPlus,
     ReplyEmpty, ReplyOpen,
 };
-use rustix::fs::{Mode, OFlags, RawDir, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, Result};
 
 use super::{errno, hydrate::when_listed, names::answer_empty};
 use crate::attr::Stat;
 use crate::core::Core;
 use crate::handles::{DirHandle, DirName};
+use crate::leases::proc_path;
 use crate::logger::sent;
 
 pub fn opendir(core: &Arc<Core>, ino: u64, reply: ReplyOpen) {
@@ -36,10 +37,11 @@ pub fn opendir(core: &Arc<Core>, ino: u64, reply: ReplyOpen) {
 fn open_for_reading(core: &Core, ino: u64) -> Result<DirHandle> {
     let dir = core.dir_fd(ino)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = openat(&*dir, ".", flags, Mode::empty())?;
+    // Not as `.`, which would need the right to search it.
+    let fd = openat(CWD, proc_path(dir.as_fd()), flags, Mode::empty())?;
     Ok(DirHandle {
         ino,
-        fd,
+        fd: Arc::new(fd),
         names: parking_lot::Mutex::new(None),
     })
 }

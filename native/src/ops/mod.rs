@@ -16,6 +16,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use fuser::{
@@ -82,6 +83,12 @@ impl Filesystem for Mounted {
                     .map_err(|_| "max_background"),
             );
         limits.map_err(|what| io::Error::other(format!("the kernel refuses {what}")))?;
+        // Without it the kernel asks for `security.capability` before every single write (fs/inode.c,
+        // file_remove_privs; SB_NOSEC is set for whoever takes this over), passed through or not.
+        let drops = config.add_capabilities(InitFlags::FUSE_HANDLE_KILLPRIV_V2);
+        self.core
+            .drops_set_ids
+            .store(drops.is_ok(), Ordering::Release);
         let mut passthrough = self.core.passthrough.write();
         if self.stack_depth == 0 {
             return Ok(());
@@ -113,7 +120,7 @@ impl Filesystem for Mounted {
 
     fn setattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -137,6 +144,7 @@ impl Filesystem for Mounted {
             atime,
             mtime,
             handle: handle.map(|fh| fh.0),
+            caller: request.uid(),
         };
         setattr::setattr(&self.core, self.ino(ino), wish, reply);
     }
@@ -303,12 +311,18 @@ impl Filesystem for Mounted {
         handle: FileHandle,
         offset: u64,
         bytes: &[u8],
-        _write_flags: WriteFlags,
+        how: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        data::write(&self.core, handle.0, offset, bytes, reply);
+        let drops_set_ids = how.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let part = data::Part {
+            offset,
+            bytes,
+            drops_set_ids,
+        };
+        data::write(&self.core, handle.0, part, reply);
     }
 
     fn flush(

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use fuser::{BackingId, FileHandle as Fh, FopenFlags, ReplyCreate, ReplyEmpty, ReplyOpen};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -16,7 +17,7 @@ use crate::attr::Stat;
 use crate::core::Core;
 use crate::counters::Counters;
 use crate::extents::Filling;
-use crate::handles::{FileHandle, OpenMode};
+use crate::handles::{FileHandle, OpenMode, Opening};
 use crate::leases::proc_path;
 use crate::logger::sent;
 use crate::nodes::Stage;
@@ -28,14 +29,17 @@ const MAX_ROUNDS: u32 = 4;
 /// Who waits for an open file: OPEN, or CREATE with the entry that was counted for it.
 pub enum Opener {
     Open(ReplyOpen),
+    /// Of a file that had the name already.
     Create(ReplyCreate, Stat),
+    /// Of a file that this request made.
+    Made(ReplyCreate, Stat),
 }
 
 impl Opener {
     pub(super) fn error(self, core: &Core, failed: Errno) {
         match self {
             Self::Open(reply) => reply.error(errno(failed)),
-            Self::Create(reply, stat) => {
+            Self::Create(reply, stat) | Self::Made(reply, stat) => {
                 core.nodes.forget(stat.ino, 1);
                 reply.error(errno(failed));
             }
@@ -49,14 +53,14 @@ impl Opener {
                 let now = core.stat_node(stat.ino).unwrap_or(stat);
                 Self::Create(reply, now)
             }
-            open @ Self::Open(_) => open,
+            Self::Open(_) | Self::Made(..) => self,
         }
     }
 
     fn register(&self, fd: &OwnedFd) -> std::io::Result<BackingId> {
         match self {
             Self::Open(reply) => reply.open_backing(fd),
-            Self::Create(reply, _) => reply.open_backing(fd),
+            Self::Create(reply, _) | Self::Made(reply, _) => reply.open_backing(fd),
         }
     }
 
@@ -69,23 +73,42 @@ impl Opener {
                     sent(|| reply.opened_passthrough(Fh(handle), flags, id))
                 }
             },
+            Self::Made(reply, stat) => answer_created(
+                core,
+                reply,
+                (stat, Some(core.entry_ttl())),
+                (handle, mode, flags),
+            ),
             Self::Create(reply, stat) => {
-                let (ino, generation) = (stat.ino, core.generation(stat.id()));
-                let (attr, ttl) = core.attr_of(stat);
-                let fh = Fh(handle);
-                let heard = match mode {
-                    OpenMode::Cached => sent(|| reply.created(&ttl, &attr, generation, fh, flags)),
-                    OpenMode::Passthrough(id) => {
-                        sent(|| reply.created_passthrough(&ttl, &attr, generation, fh, flags, id))
-                    }
-                };
-                if !heard {
-                    core.nodes.forget(ino, 1);
-                }
-                heard
+                answer_created(core, reply, (stat, None), (handle, mode, flags))
             }
         }
     }
+}
+
+/// CREATE's answer has one time to live for the name and the attributes, unless fuser gets another.
+/// What was made a moment ago can have both for long: it is empty, and whatever gives it content
+/// (a write, passed through or not, a truncation, an allocation) makes the kernel ask again, and be
+/// told then that attributes of a dirty file do not last.
+fn answer_created(
+    core: &Core,
+    reply: ReplyCreate,
+    (stat, ttl): (Stat, Option<Duration>),
+    (handle, mode, flags): (u64, &OpenMode, FopenFlags),
+) -> bool {
+    let (ino, generation) = (stat.ino, core.generation(stat.id()));
+    let (attr, attr_ttl) = core.attr_of(stat);
+    let (fh, ttl) = (Fh(handle), ttl.unwrap_or(attr_ttl));
+    let heard = match mode {
+        OpenMode::Cached => sent(|| reply.created(&ttl, &attr, generation, fh, flags)),
+        OpenMode::Passthrough(id) => {
+            sent(|| reply.created_passthrough(&ttl, &attr, generation, fh, flags, id))
+        }
+    };
+    if !heard {
+        core.nodes.forget(ino, 1);
+    }
+    heard
 }
 
 /// Opens the file of a node; a placeholder is completed first for a writer, emptied for O_TRUNC.
@@ -141,18 +164,13 @@ pub(super) fn backing_flags(flags: i32) -> OFlags {
     OFlags::from_bits_retain((flags & kept) as u32)
 }
 
-/// The kernel leaves the truncation of O_TRUNC to us, and so what it does to the mode: who is not
-/// root loses set-user-ID, and set-group-ID of an executable (fs/inode.c, setattr_should_drop_sgid).
-fn drop_set_ids(fd: &OwnedFd, stat: &Stat, uid: u32) -> Result<()> {
-    let executable = libc::S_ISGID | libc::S_IXGRP;
-    let mut dropped = stat.mode & libc::S_ISUID;
-    if stat.mode & executable == executable {
-        dropped |= libc::S_ISGID;
-    }
-    if uid == 0 || dropped == 0 {
+/// What a write does to the mode, where the kernel leaves that to us.
+pub(super) fn drop_set_ids(fd: &OwnedFd, stat: &Stat) -> Result<()> {
+    let mode = stat.mode_without_set_ids();
+    if mode == stat.mode {
         return Ok(());
     }
-    rustix::fs::fchmod(fd, permissions(stat.mode & !dropped))
+    rustix::fs::fchmod(fd, permissions(mode))
 }
 
 pub(super) struct Opened {
@@ -200,6 +218,7 @@ fn open_now(
         core.make_dirty(&stat)?;
     }
     let fd = core.open_node(ino, backing_flags(flags))?;
+    let mut stat = stat;
     if truncate {
         let writable = if writer {
             None
@@ -208,7 +227,13 @@ fn open_now(
         };
         let writable = writable.as_ref().unwrap_or(&fd);
         rustix::fs::ftruncate(writable, 0)?;
-        drop_set_ids(writable, &stat, uid)?;
+        if uid != 0 {
+            // The kernel leaves the truncation of O_TRUNC to us, and with it the mode.
+            drop_set_ids(writable, &stat)?;
+        }
+        let before = std::mem::replace(&mut stat, core.stat_fd(writable)?);
+        // The kernel cuts its own pages.
+        core.nodes.pages_moved(&before, &stat);
     }
     core.opened(fd, &stat, writer, opener)
 }
@@ -223,20 +248,26 @@ impl Core {
         opener: &Opener,
     ) -> Result<Option<Opened>> {
         let ino = stat.ino;
-        let (mode, filling) = match self.handles.opened(ino) {
+        let opening = match self.handles.opened(ino) {
             Some(opened) => opened,
-            None => match self.first_open(&fd, stat, opener)? {
-                (_, Some(_)) if writer => return Ok(None),
-                first => first,
-            },
+            None => {
+                let first = self.first_open(&fd, stat, opener)?;
+                if first.filling.is_some() && writer {
+                    return Ok(None);
+                }
+                self.nodes.set_pages(ino, stat.stamp());
+                first
+            }
         };
-        self.handles.count(ino, writer, &mode, filling.as_ref());
-        let cached = matches!(mode, OpenMode::Cached);
+        self.handles.count(ino, writer, &opening);
+        let Opening {
+            mode,
+            filling,
+            keeps_pages,
+        } = opening;
         let mut flags = FopenFlags::empty();
-        // Pages that were cached before a passthrough writer are stale: with passthrough in force
-        // only a placeholder, which never had one, keeps them. Never together (EIO).
-        let never_passed = filling.is_some() || !self.passthrough_active.load(Ordering::Acquire);
-        if cached && never_passed {
+        // Never together with passthrough (EIO).
+        if keeps_pages && matches!(mode, OpenMode::Cached) {
             flags |= FopenFlags::FOPEN_KEEP_CACHE;
         }
         if !writer {
@@ -258,12 +289,18 @@ impl Core {
 
     /// Decides the mode of an inode: a placeholder is cached until its last RELEASE, also when it
     /// becomes complete meanwhile. The xattr of the open file itself is what counts.
-    fn first_open(
-        &self,
-        fd: &OwnedFd,
-        stat: &Stat,
-        opener: &Opener,
-    ) -> Result<(OpenMode, Option<Arc<Filling>>)> {
+    ///
+    /// Pages that were cached before stay if the file is still what they were read from. Those from
+    /// before a passthrough writer are stale: with passthrough in force only a placeholder, which
+    /// never had one, keeps them.
+    fn first_open(&self, fd: &OwnedFd, stat: &Stat, opener: &Opener) -> Result<Opening> {
+        let passes = self.passthrough_active.load(Ordering::Acquire);
+        let cached = |filling: Option<Arc<Filling>>| Opening {
+            mode: OpenMode::Cached,
+            keeps_pages: filling.is_some()
+                || !passes && self.nodes.pages_are(stat.ino, stat.stamp()),
+            filling,
+        };
         let stage = read_stage_of(fd)?;
         if let Stage::Placeholder { record, .. } = stage {
             if !matches!(self.nodes.stage(stat.ino), Stage::Placeholder { .. }) {
@@ -277,11 +314,11 @@ impl Core {
                 );
             }
             let filling = Filling::new(stat.id(), record.size);
-            return Ok((OpenMode::Cached, Some(Arc::new(filling))));
+            return Ok(cached(Some(Arc::new(filling))));
         }
         self.nodes.set_stage(stat.ino, Stage::Complete);
-        if !self.passthrough_active.load(Ordering::Acquire) {
-            return Ok((OpenMode::Cached, None));
+        if !passes {
+            return Ok(cached(None));
         }
         // Registered read-only: the kernel opens the path again with the opener's flags.
         let readable = openat(
@@ -291,10 +328,13 @@ impl Core {
             Mode::empty(),
         )?;
         match opener.register(&readable) {
-            Ok(id) => Ok((OpenMode::Passthrough(Arc::new(id)), None)),
+            Ok(id) => Ok(Opening {
+                mode: OpenMode::Passthrough(Arc::new(id)),
+                ..cached(None)
+            }),
             Err(error) => {
                 log::warn!("inode {}: opened without passthrough: {error}", stat.ino);
-                Ok((OpenMode::Cached, None))
+                Ok(cached(None))
             }
         }
     }
@@ -307,15 +347,17 @@ impl Core {
         let (id, writable) = (handle.id, handle.writable);
         let _namespace = self.namespace.read();
         let inode = self.lock_inode(id.ino);
-        let stat = if writable {
-            self.stat_fd(&*handle.fd).ok()
-        } else {
-            None
-        };
+        let stat = self.stat_fd(&*handle.fd).ok();
         // Closed before anybody is told that the last writer went: a lease is possible then.
         drop(handle);
-        let last_writer = self.handles.uncount(id.ino, writable);
-        if let Some(stat) = &stat
+        let left = self.handles.uncount(id.ino, writable);
+        if left.last_of_written
+            && let Some(stat) = &stat
+        {
+            self.nodes.set_pages(id.ino, stat.stamp());
+        }
+        if writable
+            && let Some(stat) = &stat
             && stat.nlink == 0
         {
             // It can never be settled, and its node is held for nothing.
@@ -323,7 +365,7 @@ impl Core {
         }
         drop(inode);
         if let Some(stat) = stat
-            && last_writer
+            && left.last_writer
             && stat.nlink > 0
         {
             self.mark_parents(&stat);

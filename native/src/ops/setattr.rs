@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fuser::{ReplyAttr, TimeOrNow};
 use rustix::fs::{
@@ -29,6 +30,8 @@ pub struct Wish {
     pub atime: Option<TimeOrNow>,
     pub mtime: Option<TimeOrNow>,
     pub handle: Option<u64>,
+    /// The user id of whoever asks.
+    pub caller: u32,
 }
 
 impl Wish {
@@ -43,31 +46,52 @@ impl Wish {
             || self.atime.is_some()
             || self.mtime.is_some()
     }
+
+    /// With what the kernel leaves to us: a change of the owner, a truncation by who is not root and
+    /// a request for nothing (all that is left of a write to a file with set-ID bits, and of a chown
+    /// to nobody else) drop them.
+    fn with_dropped_set_ids(mut self, core: &Core, before: &Stat) -> Self {
+        let drops = self.uid.is_some()
+            || self.gid.is_some()
+            || self.is_empty()
+            || self.size.is_some() && self.caller != 0;
+        if core.drops_set_ids.load(Ordering::Acquire)
+            && drops
+            && self.mode.is_none()
+            && before.is_file()
+        {
+            let mut shown = before.clone();
+            core.overlay(&mut shown);
+            let mode = shown.mode_without_set_ids();
+            self.mode = (mode != shown.mode).then_some(mode);
+        }
+        self
+    }
 }
 
 pub fn setattr(core: &Arc<Core>, ino: u64, wish: Wish, reply: ReplyAttr) {
     if let Some(size) = wish.size {
         // A placeholder becomes an ordinary file first; an ordinary file goes on at once.
         return when_truncated(core, ino, size, move |core, ready| {
-            let stat = ready.and_then(|()| set_now(core, ino, &wish));
+            let stat = ready.and_then(|()| set_now(core, ino, wish));
             core.answer_attr(stat, reply);
         });
     }
-    core.answer_attr(set_now(core, ino, &wish), reply);
+    core.answer_attr(set_now(core, ino, wish), reply);
 }
 
-fn set_now(core: &Core, ino: u64, wish: &Wish) -> Result<Stat> {
+fn set_now(core: &Core, ino: u64, wish: Wish) -> Result<Stat> {
     let handle = wish.handle.and_then(|number| core.handles.file(number));
-    if wish.is_empty() {
-        // utimensat with UTIME_OMIT twice changes nothing, not even ctime.
-        return core.stat_node(ino);
-    }
     let _namespace = core.namespace.read();
     let pin = core.pin(ino)?;
     let _inode = core.lock_inode(ino);
     let before = core.stat_fd(&*pin)?;
     if before.is_file() || before.is_dir() {
         core.stage_of(ino)?;
+    }
+    let wish = &wish.with_dropped_set_ids(core, &before);
+    if wish.is_empty() {
+        return Ok(before);
     }
     if let Some(size) = wish.size {
         truncate(core, &before, handle.as_deref(), &pin, size)?;

@@ -32,7 +32,7 @@ fn lease_when_closed(mount: &mut Mount, name: &str) -> Value {
     })
 }
 
-fn settle(mount: &mut Mount, name: &str, oid: u64) -> Value {
+pub(crate) fn settle(mount: &mut Mount, name: &str, oid: u64) -> Value {
     let taken = lease_when_closed(mount, name);
     mount.daemon(json!({ "do": "settled", "lease": taken["lease"], "oid": oid }))
 }
@@ -51,7 +51,7 @@ fn dirty_log(mount: &Mount) -> String {
     fs::read_to_string(mount.store("dirty.log")).expect("dirty.log")
 }
 
-fn snapshot(mount: &mut Mount, all: bool) -> (u64, Vec<Value>) {
+pub(crate) fn snapshot(mount: &mut Mount, all: bool) -> (u64, Vec<Value>) {
     let answer = mount.daemon(json!({ "do": "snapshot", "all": all }));
     let number = answer["ok"]["snapshot"]
         .as_u64()
@@ -59,7 +59,7 @@ fn snapshot(mount: &mut Mount, all: bool) -> (u64, Vec<Value>) {
     (number, answer["parts"].as_array().expect("parts").clone())
 }
 
-fn paths(parts: &[Value]) -> Vec<&str> {
+pub(crate) fn paths(parts: &[Value]) -> Vec<&str> {
     parts
         .iter()
         .map(|part| part["path"].as_str().expect("path"))
