@@ -4,15 +4,24 @@
 
 import { parseArgs } from 'node:util'
 import { buildKeeper, buildProgram } from './setup/build.mjs'
+import { provideKeeper } from './setup/keeper.mjs'
 import { withLock } from './setup/lock.mjs'
 import { provideNode } from './setup/node.mjs'
 import { installPackages } from './setup/packages.mjs'
 import { SetupError, say } from './setup/progress.mjs'
-import { provideFuse, provideRust, provideRustTools } from './setup/system.mjs'
+import {
+  provideFuse,
+  provideFuseIfPossible,
+  provideRust,
+  provideRustTools,
+} from './setup/system.mjs'
 
-/** In this order: each step uses what the ones before it made. */
+/**
+ * In this order: each step uses what the ones before it made. Tests need everything; to start, the
+ * program makes do with what can be had.
+ */
 const STEPS = {
-  start: [provideNode, installPackages, provideFuse, provideRust, buildKeeper, buildProgram],
+  start: [provideNode, installPackages, provideFuseIfPossible, provideKeeper, buildProgram],
   test: [
     provideNode,
     installPackages,

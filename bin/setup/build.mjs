@@ -5,7 +5,10 @@ import { join } from 'node:path'
 import { ROOT, suitableNode } from '../runtime.mjs'
 import { hashOf, isStamped, outputOf, run, SetupError, say } from './progress.mjs'
 
-/** Builds native/target/release/modelcache-keeper. */
+/** What `buildKeeper` makes. */
+export const KEEPER = join(ROOT, 'native/target/release/modelcache-keeper')
+
+/** Builds the keeper, unless it is there and of these sources. */
 export async function buildKeeper() {
   const target = join(ROOT, 'native/target')
   const stampFile = join(target, '.stamp')
@@ -13,7 +16,7 @@ export async function buildKeeper() {
     ['native/Cargo.toml', 'native/Cargo.lock', 'native/.cargo', 'native/build.rs', 'native/src'],
     outputOf('cargo', ['--version']),
   )
-  if (isStamped(stampFile, stamp) && existsSync(join(target, 'release/modelcache-keeper'))) {
+  if (isStamped(stampFile, stamp) && existsSync(KEEPER)) {
     return
   }
   say('builds the keeper (Rust; about a minute the first time)')

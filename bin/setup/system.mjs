@@ -6,6 +6,19 @@ import { isInPath, outputOf, run, SetupError, say } from './progress.mjs'
 /** Edition 2024 and the keeper's dependencies need this. */
 const NEEDED_RUST = [1, 85]
 
+/** As `provideFuse`; where that cannot be, mounts work without FUSE, and this says so. */
+export async function provideFuseIfPossible() {
+  try {
+    await provideFuse()
+  } catch (error) {
+    if (!(error instanceof SetupError)) {
+      throw error
+    }
+    say(error.message)
+    say('goes on without it: a mount is a link to the files on disk, and fetches nothing by itself')
+  }
+}
+
 /** fusermount3 mounts for an ordinary user; root mounts without it. */
 export async function provideFuse() {
   if (isInPath('fusermount3')) {
@@ -65,7 +78,8 @@ export async function provideRustTools() {
   )
 }
 
-function isRustNewEnough() {
+/** Whether cargo is there and can build the keeper. */
+export function isRustNewEnough() {
   const version = outputOf('cargo', ['--version'])?.match(/^cargo (\d+)\.(\d+)/)
   return version != null && isNewEnough(version)
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
@@ -106,6 +106,53 @@ describe('set-up', () => {
     }
     const { stdout } = await runOk(process.execPath, script(root, lines), { env: outer })
     assert.deepEqual(JSON.parse(stdout), ['npm_config_cache'])
+  })
+})
+
+describe('set-up on a machine without Rust', () => {
+  const lines = `
+    import { provideKeeper } from './bin/setup/keeper.mjs'
+    await provideKeeper()`
+
+  /** Nothing but this Node can be found: no cargo, no compiler, no apt. */
+  async function bare(t: TestContext) {
+    const root = await clone(t)
+    mkdirSync(join(root, 'programs'))
+    symlinkSync(process.execPath, join(root, 'programs/node'))
+    const bareEnv = { PATH: join(root, 'programs'), HOME: root }
+    return { root, go: () => run(process.execPath, script(root, lines), { env: bareEnv }) }
+  }
+
+  it('goes on with the portable engine, says so, and does not try again', async (t) => {
+    const { root, go } = await bare(t)
+    const first = await go()
+    assert.match(first.stderr, /^set-up: Rust 1\.85 or later \(no cargo here\) is needed to build/)
+    assert.match(first.stderr, /^set-up: goes on without the keeper: .*\(fuse-native\)/m)
+    assert.equal(first.code, 0)
+    const second = await go()
+    assert.match(second.stderr, /^set-up: no Rust yet; install it, or remove .*without-keeper/)
+    assert.equal(second.code, 0)
+    assert.equal(existsSync(join(root, '.modelcache/without-keeper')), true)
+  })
+
+  it('uses a keeper that somebody put there', async (t) => {
+    const { root, go } = await bare(t)
+    mkdirSync(join(root, 'native/target/release'), { recursive: true })
+    writeFileSync(join(root, 'native/target/release/modelcache-keeper'), '')
+    const { code, stderr } = await go()
+    assert.match(stderr, /goes on with the keeper that is there/)
+    assert.equal(code, 0)
+  })
+
+  it('refuses to run the tests, which need everything', async (t) => {
+    const { root } = await bare(t)
+    const strict = `
+      import { provideRust } from './bin/setup/system.mjs'
+      await provideRust()`
+    const bareEnv = { PATH: join(root, 'programs'), HOME: root }
+    const { code, stderr } = await run(process.execPath, script(root, strict), { env: bareEnv })
+    assert.match(stderr, /install it with rustup/)
+    assert.notEqual(code, 0)
   })
 })
 
