@@ -19,8 +19,12 @@ const MODE = 0o600
 const PLACE = 'run/serving.json'
 
 /** Durably: a machine that stops leaves a link, and the mark must be there to explain it. */
-export function writeServingMark(store: string, mark: ServingMark): Promise<void> {
-  return writeFileDurable(`${store}/${PLACE}`, `${JSON.stringify(mark)}\n`, MODE)
+export function writeServingMark(
+  store: string,
+  { engine, mountpoint }: ServingMark,
+): Promise<void> {
+  const text = `${JSON.stringify({ engine, mountpoint })}\n`
+  return writeFileDurable(`${store}/${PLACE}`, text, MODE)
 }
 
 /** Undefined where there is none, or where it is not ours to read. */
