@@ -16,7 +16,7 @@ const NS_PER_MS = 1_000_000n
 
 export interface SnapshotTakerParts {
   rootFd: number
-  objects: ObjectLinks
+  objects: Pick<ObjectLinks, 'of' | 'inodes' | 'nameless'>
   changes: ChangedDirectories
   /** What the dirty log named at the start. */
   noted: readonly InodeId[]

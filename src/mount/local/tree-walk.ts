@@ -136,6 +136,7 @@ export class TreeWalk {
       for (const fresh of reconcile(place)) {
         open.push(fresh)
       }
+      yield
     }
   }
 
