@@ -49,6 +49,16 @@ describe('the documents', () => {
     )
   })
 
+  it('name every field of a status', () => {
+    const fields = [...read('src/cli/mount-status.ts').matchAll(/\breadonly (\w+)\??:/g)]
+    assert.ok(fields.length >= 40)
+    const text = read('docs/configuration.md')
+    const missing = fields
+      .map((match) => match[1] ?? '')
+      .filter((name) => !text.includes(`"${name}"`) && !text.includes(`\`${name}\``))
+    assert.deepEqual([...new Set(missing)], [])
+  })
+
   it('name every variable that is read', () => {
     const sources = ['src/config', 'src/attach']
       .flatMap((folder) => readdirSync(join(ROOT, folder)).map((name) => `${folder}/${name}`))
