@@ -44,6 +44,8 @@ export interface RunningDaemon {
    */
   run(): Promise<void>
   readonly state: MountState
+  /** Before it is ready: takes the mount away, tells whoever waits, and ends. */
+  giveUp(error: unknown): Promise<void>
   /** Commits, unmounts and ends; before it is ready, as soon as it is. */
   drain(reason: string): void
 }
@@ -71,21 +73,28 @@ class Daemon implements RunningDaemon {
   }
 
   async run(): Promise<void> {
-    const { engine, exit, hello, logger, starter } = this.#parts
-    engine.ended.then((error) => this.#engineEnded(error))
+    this.#parts.engine.ended.then((error) => this.#engineEnded(error))
     try {
       await this.#start()
     } catch (error) {
-      const exitCode = error instanceof ModelcacheError ? (error.exitCode ?? 1) : 1
-      logger.error('the mount cannot be served', { reason: messageOf(error), error })
-      this.#finishing = true
-      await starter?.leaving()
-      if (hello.restarts === 0) {
-        await engine.failed(exitCode, messageOf(error))
-      }
-      starter?.failed(error)
-      exit(exitCode)
+      await this.giveUp(error)
     }
+  }
+
+  async giveUp(error: unknown): Promise<void> {
+    const { engine, exit, hello, logger, starter } = this.#parts
+    if (this.#finishing) {
+      return
+    }
+    this.#finishing = true
+    const exitCode = error instanceof ModelcacheError ? (error.exitCode ?? 1) : 1
+    logger.error('the mount cannot be served', { reason: messageOf(error), error })
+    await starter?.leaving()
+    if (hello.restarts === 0) {
+      await engine.failed(exitCode, messageOf(error))
+    }
+    starter?.failed(error)
+    exit(exitCode)
   }
 
   drain(reason: string, unmounted = false): void {
@@ -121,6 +130,9 @@ class Daemon implements RunningDaemon {
     this.#control = new ControlServer(operations, logger)
     await this.#control.listen(paths.run)
     await this.#resumeShare(services)
+    if (this.#finishing) {
+      return
+    }
     engine.ready()
     drain.serving()
     const { mountpoint, restarts } = hello

@@ -25,6 +25,12 @@ const PASSTHROUGH = {
 /** Told a second time to end, the process waits no longer than this for its mount to go. */
 const AT_ONCE_MS = 5000
 
+const INTERRUPTED = 'told to end while starting'
+
+function interrupted(): ModelcacheError {
+  return new ModelcacheError(INTERRUPTED, { code: 'interrupted', exitCode: 1 })
+}
+
 /** A mount whose engine is in this process, from its start to the exit code. */
 export class Serving {
   readonly #parts: ServingParts
@@ -47,6 +53,10 @@ export class Serving {
       await this.#listen(paths)
       await writeServingMark(config.store, config)
       this.#engine = await this.#createEngine(tree)
+      if (this.#told > 0) {
+        await this.#engine.failed(1, INTERRUPTED)
+        throw interrupted()
+      }
     } catch (error) {
       await this.#leave()
       await tree.close(tree.untouched)
@@ -91,19 +101,13 @@ export class Serving {
   }
 
   async #endOrderly(signal: NodeJS.Signals): Promise<void> {
-    if (this.#daemon !== undefined && this.#daemon.state !== 'starting') {
-      this.#daemon.drain(signal)
-      return
+    if (this.#daemon?.state === 'starting') {
+      // Nobody has used the mount yet: there is nothing to commit.
+      await this.#daemon.giveUp(interrupted())
+    } else {
+      // Before there is a daemon, `run` looks at it when the engine is there.
+      this.#daemon?.drain(signal)
     }
-    // Nobody has seen the mount yet: there is nothing to commit.
-    const error = new ModelcacheError('told to end while starting', {
-      code: 'interrupted',
-      exitCode: 1,
-    })
-    await this.#leave()
-    await this.#engine?.failed(1, error.message)
-    this.#parts.starter.failed(error)
-    this.#parts.exit(1)
   }
 
   /** What is not committed stays in the store for the next mount, which looks at everything. */
