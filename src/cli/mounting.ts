@@ -6,6 +6,7 @@ import {
   KEEPER_THREADS,
   type KeeperConfig,
   type MountOptions,
+  removeServingMark,
   SOURCE_PREFIX,
   servingEnvironment,
   shown,
@@ -49,6 +50,7 @@ export async function mountWith(options: MountOptions, context: Context): Promis
       terminal.tell(line)
     }
     const keeper = await startOn(options, place, context)
+    await note(place, context)
     return { kind: 'mounted', mount: place, keeper }
   } catch (error) {
     await mountpoint.undo()
@@ -65,17 +67,13 @@ async function startOn(
   const { engine, store } = mount
   const prepared = await prepareStore(store, options.from !== undefined, terminal.tell)
   try {
-    const keeper = await startKeeper({
+    return await startKeeper({
       command: engine === 'native' ? [installed.keeper] : installed.serveCommand,
       config: keeperConfig(options, mount, context),
       log: engine === 'native' ? prepared.paths.keeperLog : prepared.paths.daemonLog,
       signal,
       onProgress: (progress) => terminal.tell(progressText(progress)),
     })
-    if (engine === 'none') {
-      await noteIfPossible(mount, context)
-    }
-    return keeper
   } catch (error) {
     const better = await explained(error, store)
     await prepared.undo()
@@ -83,17 +81,23 @@ async function startOn(
   }
 }
 
-function progressText({ files, ofFiles, bytes, ofBytes }: FetchProgress): string {
-  return `fetches all of it first: ${files} of ${ofFiles} files, ${sizeText(bytes)} of ${sizeText(ofBytes)}`
+/** Makes known what serves now. The mount is there, noted or not: what fails here is a warning. */
+async function note(mount: OwnMount, { env, terminal }: Context): Promise<void> {
+  try {
+    if (mount.engine === 'native') {
+      // A machine that stopped leaves the mark of what served before; the keeper has the store now.
+      await removeServingMark(mount.store)
+    }
+    if (mount.engine === 'none') {
+      await noteMount(mount, env)
+    }
+  } catch (error) {
+    terminal.tell(`warning: \`modelcache status\` may be wrong: ${messageOf(error)}`)
+  }
 }
 
-/** The mount is there, noted or not: only `status` without a directory would not find it. */
-async function noteIfPossible(mount: OwnMount, { env, terminal }: Context): Promise<void> {
-  try {
-    await noteMount(mount, env)
-  } catch (error) {
-    terminal.tell(`warning: \`modelcache status\` will not list this mount: ${messageOf(error)}`)
-  }
+function progressText({ files, ofFiles, bytes, ofBytes }: FetchProgress): string {
+  return `fetches all of it first: ${files} of ${ofFiles} files, ${sizeText(bytes)} of ${sizeText(ofBytes)}`
 }
 
 /** The addresses' form; whether somebody answers there is known when something is fetched. */
