@@ -1,0 +1,75 @@
+import type { Clock, Logger } from '../../base/index.ts'
+import type { LocalTree } from '../local/local-tree.ts'
+import { attributeOperations } from './attributes.ts'
+import { OPERATION_NAMES } from './binding.ts'
+import { dataOperations } from './data.ts'
+import { HiddenNames } from './hidden-names.ts'
+import { Hydration } from './hydration.ts'
+import { listingOperations } from './listing.ts'
+import { Marks } from './marks.ts'
+import { nameOperations, removeFile } from './names.ts'
+import { OpenFiles } from './open-files.ts'
+import { openingOperations } from './opening.ts'
+import type { Parts } from './parts.ts'
+import { Places } from './places.ts'
+import { Questions } from './questions.ts'
+import { renamingOperations } from './renaming.ts'
+import type { Operation, Operations } from './session.ts'
+import { Truncations } from './truncation.ts'
+import { xattrOperations } from './xattrs.ts'
+
+export interface PartsOptions {
+  tree: LocalTree
+  fetchDeadlineMs: number
+  logger: Logger
+  clock: Clock
+}
+
+/** Everything that the operations on one tree share. */
+export function createParts({ tree, fetchDeadlineMs, logger, clock }: PartsOptions): Parts {
+  const places = new Places(tree.paths.tree)
+  const marks = new Marks(tree)
+  const files = new OpenFiles()
+  const truncations = new Truncations()
+  const questions = new Questions(fetchDeadlineMs, clock, logger)
+  const hydration = new Hydration({ questions, files, truncations, clock, logger })
+  const remove = (path: string) => removeFile({ places, marks }, path)
+  const hidden = new HiddenNames(places, clock, logger, remove)
+  const counters = { reads: 0, readBytes: 0, writes: 0 }
+  const { extents } = tree.paths
+  return {
+    extents,
+    places,
+    hidden,
+    files,
+    marks,
+    questions,
+    hydration,
+    truncations,
+    counters,
+    logger,
+    clock,
+  }
+}
+
+/** Each operation, after what it shows of removals that wait for a decision. */
+export function allOperations(parts: Parts, tree: string): Operations {
+  const operations: Operations = {
+    ...attributeOperations(parts, tree),
+    ...openingOperations(parts),
+    ...dataOperations(parts),
+    ...nameOperations(parts),
+    ...renamingOperations(parts),
+    ...listingOperations(parts),
+    ...xattrOperations(parts),
+  }
+  const guarded = OPERATION_NAMES.map((name) => [name, guard(parts.hidden, operations[name])])
+  return { ...operations, ...Object.fromEntries(guarded) }
+}
+
+function guard(hidden: HiddenNames, operation: Operation): Operation {
+  return (request) => {
+    const wait = hidden.before(request)
+    return wait === undefined ? operation(request) : wait.then(() => operation(request))
+  }
+}
