@@ -41,7 +41,7 @@ export interface CommitAnswer {
 export type EngineName = 'native' | 'fuse-native' | 'none'
 
 /** The engines that make a real FUSE mount: what clients do is tested on each. */
-export const FUSE_ENGINES = ['native'] as const satisfies readonly EngineName[]
+export const FUSE_ENGINES = ['native', 'fuse-native'] as const satisfies readonly EngineName[]
 
 export interface MountOptions {
   /** Which engine; without it `auto`, which takes the keeper where it is built. */
