@@ -45,6 +45,14 @@ const PAYLOAD_AT: { readonly [name in OperationName]?: number } = {
   listxattr: 1,
 }
 
+/** Which pointers are of variables of libfuse's functions (fuse.c, fuse_lib_…). */
+const ON_STACK: { readonly [name in OperationName]?: number } = {
+  getattr: AT.stat,
+  open: AT.info,
+  read: AT.info,
+  write: AT.info,
+}
+
 /** A character that stands for bytes that are not UTF-8: then the bytes themselves are looked at. */
 const REPLACED = '\ufffd'
 
@@ -185,6 +193,12 @@ export class Request {
   /** Of `getxattr` and `listxattr`: room for the value; 0 asks for its length. */
   get room(): number {
     return Number(this.thread.readBigUInt64LE(AT.size))
+  }
+
+  /** An address on the stack of the asking thread, where this kind of request has one. */
+  get stackAddress(): bigint | undefined {
+    const at = ON_STACK[this.name]
+    return at === undefined ? undefined : this.#address(at)
   }
 
   /** Memory of libfuse: what is written, or where to put what is asked for. */

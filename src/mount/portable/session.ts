@@ -9,6 +9,7 @@ import {
 } from './binding.ts'
 import { answerOf } from './errno.ts'
 import { LOCALS_BYTES, Request } from './request.ts'
+import { FuseThreads } from './threads.ts'
 
 /**
  * Answers one kind of request with libfuse's result: 0, a count, a handle. What it throws or
@@ -29,7 +30,7 @@ export interface SessionOptions {
 const TABLE_SIZE = 35
 
 /** Memory that threads of libfuse use as long as the process lives. */
-const kept: unknown[] = []
+const kept = new Set<unknown>()
 
 /**
  * Mounts and answers requests, in this thread, which has to be the main one: the addon knows
@@ -43,18 +44,19 @@ export function openSession(session: SessionOptions): Promise<void> {
   const ready = Promise.withResolvers<void>()
   const allocate = (size: number) => {
     const locals = Buffer.alloc(size)
-    kept.push(locals)
+    kept.add(locals)
     if (size !== LOCALS_BYTES) {
       ready.reject(mountFailed(`fuse-native keeps a request in ${size} bytes`))
     }
     return locals
   }
+  const threads = new FuseThreads((locals) => kept.delete(locals))
   const handlers: AddonHandler[] = new Array(TABLE_SIZE).fill(() => undefined)
   const implemented = new Uint32Array(TABLE_SIZE)
   for (const name of OPERATION_NAMES) {
     const opcode = addon[`op_${name}`]
     implemented[opcode] = 1
-    handlers[opcode] = answering(addon, name, session.operations[name], logger)
+    handlers[opcode] = answering(addon, name, session.operations[name], threads, logger)
   }
   implemented[addon.op_init] = 1
   handlers[addon.op_init] = (locals) => {
@@ -62,7 +64,7 @@ export function openSession(session: SessionOptions): Promise<void> {
     ready.resolve()
   }
   const thread = Buffer.alloc(addon.sizeof_fuse_thread_t)
-  kept.push(thread, handlers)
+  kept.add(thread).add(handlers)
   try {
     addon.fuse_native_mount(
       realpathSync(mountpoint),
@@ -84,6 +86,7 @@ function answering(
   addon: Addon,
   name: OperationName,
   operation: Operation,
+  threads: FuseThreads,
   logger: Logger,
 ): AddonHandler {
   return (locals, _opcode, ...values) => {
@@ -91,6 +94,7 @@ function answering(
     const failed = (error: unknown) => answer(addon, request, errnoFor(request, error, logger))
     let result: number | Promise<number>
     try {
+      threads.seen(request)
       result = operation(request)
     } catch (error) {
       failed(error)
