@@ -1,6 +1,13 @@
 import { type Clock, type Logger, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
 import { removeServingMark, writeServingMark } from '../config/index.ts'
-import { createPlainEngine, type Engine, type LocalTree, openLocalTree } from '../mount/index.ts'
+import {
+  createPlainEngine,
+  createPortableEngine,
+  createPortableEngine,
+  type Engine,
+  type LocalTree,
+  openLocalTree,
+} from '../mount/index.ts'
 import { checkStore, type StorePaths } from '../tree/index.ts'
 import { createDaemon, type RunningDaemon } from './daemon.ts'
 import { FactsSocket } from './facts-socket.ts'
@@ -125,7 +132,21 @@ export class Serving {
 
   #createEngine(tree: LocalTree): Promise<Engine> | Engine {
     const { clock, config, logger } = this.#parts
-    return createPlainEngine({ tree, mountpoint: config.mountpoint, logger, clock })
+    const { mountpoint, readOnly, fsName, fetchDeadlineMs } = config
+    switch (config.engine) {
+      case 'fuse-native':
+        return createPortableEngine({
+          tree,
+          mountpoint,
+          readOnly,
+          fsName,
+          fetchDeadlineMs,
+          logger,
+          clock,
+        })
+      case 'none':
+        return createPlainEngine({ tree, mountpoint, logger, clock })
+    }
   }
 
   async #listen(paths: StorePaths): Promise<void> {
