@@ -3,7 +3,6 @@ import { removeServingMark, writeServingMark } from '../config/index.ts'
 import {
   createPlainEngine,
   createPortableEngine,
-  createPortableEngine,
   type Engine,
   type LocalTree,
   openLocalTree,
