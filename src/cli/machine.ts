@@ -138,7 +138,8 @@ async function isForThisMachine(program: string): Promise<boolean> {
 
 /** Whether the portable engine's library can be loaded. */
 export async function lackOfAddon(): Promise<Lack | undefined> {
-  const reason: string | undefined = 'not in this version'
+  const { portableEngineLack } = await import('../mount/index.ts')
+  const reason = portableEngineLack()
   return reason === undefined
     ? undefined
     : {
