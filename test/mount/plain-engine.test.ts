@@ -37,6 +37,9 @@ describe('the link of a mount without an engine', () => {
     const mount = plainMount(t)
     await mount.start()
     assert.equal(readlinkSync(mount.mountpoint), mount.tree.paths.tree)
+    // By which the next daemon knows that a power cut may have left stamps that are too old.
+    const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8')
+    assert.equal(readFileSync(mount.tree.paths.unclean, 'utf8'), `none ${bootId}`)
     assert.equal(await mount.drain(), 0)
     const stats = lstatSync(mount.mountpoint)
     assert.ok(stats.isDirectory())
