@@ -20,21 +20,16 @@ const LONG: Record<string, string> =
 
 const MAIN = join(repositoryRoot, 'test/scenarios/python/main.py')
 
-/**
- * Runs one phase of a scenario below `root`; `scratch` is outside of any mount.
- *
- * @param environment variables beside the scrubbed environment
- */
+/** Runs one phase of a scenario below `root`; `scratch` is outside of any mount. */
 export async function runPhase(
   scenario: string,
   phase: Phase,
   root: string,
   scratch: string,
   onPause: OnPause,
-  environment: Record<string, string> = {},
 ): Promise<Trace> {
   const running = start('python3', ['-B', MAIN, scenario, phase, root, join(scratch, phase)], {
-    env: scrubbedEnvironment(join(scratch, 'home'), { ...LONG, ...environment }),
+    env: scrubbedEnvironment(join(scratch, 'home'), LONG),
     interactive: true,
   })
   let failed: unknown

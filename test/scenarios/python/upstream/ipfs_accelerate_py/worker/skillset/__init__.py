@@ -1,0 +1,1 @@
+"""Replayed: file operations, order and paths of three skillsets, not their text."""
