@@ -17,6 +17,8 @@ const RENAME_NOREPLACE = 1
 const RENAME_EXCHANGE = 2
 /** asm-generic/fcntl.h __O_TMPFILE; O_TMPFILE is this with O_DIRECTORY. Not in Node's table. */
 const __O_TMPFILE = 0o20000000
+/** linux/falloc.h: space beyond the end of the file, whose size stays. */
+const FALLOC_FL_KEEP_SIZE = 1
 const NS_PER_SECOND = 1_000_000_000n
 
 const native = {
@@ -24,6 +26,7 @@ const native = {
     'int linkat(int olddirfd, const void *oldpath, int newdirfd, const void *newpath, int flags)',
   ),
   mknod: declare('int mknod(const void *path, unsigned int mode, uint64_t dev)'),
+  fallocate: declare('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
   futimens: declare('int futimens(int fd, const void *times)'),
   utimensat: declare('int utimensat(int dirfd, const void *path, const void *times, int flags)'),
   renameat2: declare(
@@ -57,6 +60,15 @@ export function openTmpfile(dir: string, mode: number): number {
  */
 export function mknod(path: Path, mode: number, dev: number): void {
   check(`mknod ${shown(path)}`, native.mknod(terminated(path), mode, dev))
+}
+
+/**
+ * Gets space for a part of a file that is still to be written; its size stays.
+ *
+ * @throws errno EOPNOTSUPP where the file system cannot
+ */
+export function reserveSpace(fd: number, offset: number, lengthBytes: number): void {
+  check('fallocate', native.fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, lengthBytes))
 }
 
 /** Sets mtime and atime (the same unless given) in nanoseconds since 1970. Node's own lose them. */

@@ -8,7 +8,7 @@ import {
   symlinkSync,
   unlinkSync,
 } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import {
   type ExitCode,
   isErrno,
@@ -150,9 +150,9 @@ function makeUnlessThere(path: string, mode: number): void {
   }
 }
 
+/** Hidden, beside the mountpoint, and there for a moment only. */
 function nameAside(mountpoint: string): string {
-  const name = `.${basename(mountpoint).slice(0, 200)}.${randomBytes(6).toString('hex')}`
-  return join(dirname(mountpoint), name)
+  return join(dirname(mountpoint), `.modelcache-${randomBytes(8).toString('hex')}`)
 }
 
 function reasonOf(error: unknown): string {

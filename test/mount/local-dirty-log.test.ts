@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, it, type TestContext } from 'node:test'
@@ -53,6 +53,22 @@ describe('the dirty log', () => {
     log.clear()
     assert.equal(readFileSync(paths.dirtyLog, 'utf8'), '')
     assert.ok(!existsSync(`${paths.dirtyLog}.new`))
+  })
+
+  it('keeps space for lines to come', (t) => {
+    const paths = emptyStore(t)
+    const log = opened(t, paths)
+    const spareBytes = () => {
+      const { size, blocks } = statSync(paths.dirtyLog)
+      return blocks * 512 - size
+    }
+    assert.equal(spareBytes(), 64 * 1024)
+    for (let ino = 10n ** 16n; ino < 10n ** 16n + 1500n; ino += 1n) {
+      log.note(id(ino))
+    }
+    assert.ok(spareBytes() >= 32 * 1024)
+    log.clear()
+    assert.equal(spareBytes(), 64 * 1024)
   })
 
   it('refuses a note that it cannot write, and begins a new log with the next', async (t) => {

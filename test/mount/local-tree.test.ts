@@ -265,6 +265,10 @@ describe('what is dirty', () => {
     assert.deepEqual(await store.committedPaths(), ['', 'a', 'a/b', 'c'])
     store.tree.willWrite(id, 'a/b/file', 1)
     assert.deepEqual(await store.committedPaths(), ['', 'a', 'a/b'])
+    store.tree.changedFile('c/file', 1)
+    assert.deepEqual(await store.committedPaths(), ['', 'c'])
+    store.tree.changedFile(undefined, 1)
+    assert.deepEqual(await store.committedPaths(), ['', 'a', 'a/b', 'c'])
   })
 })
 

@@ -2,18 +2,26 @@ import {
   closeSync,
   constants,
   fdatasyncSync,
+  fstatSync,
   fsyncSync,
   openSync,
   readFileSync,
   renameSync,
   writeSync,
 } from 'node:fs'
-import { type Logger, messageOf } from '../../base/index.ts'
+import { isErrno, type Logger, messageOf, reserveSpace } from '../../base/index.ts'
 import type { InodeId, StorePaths } from '../../tree/index.ts'
 import { fsyncFolder } from './store-lock.ts'
 
 /** The log is rewritten when it is longer than this and than twice the set (docs/store.md). */
 const REWRITE_LINES = 4096
+/**
+ * Space that is kept for lines to come. On a full disk a file can still be overwritten in place
+ * and truncated, as on any local disk, though that has to be noted first: some two thousand files.
+ */
+const SPARE_BYTES = 64 * 1024
+/** More is asked for when less than this is left of it. */
+const LOW_SPARE_BYTES = SPARE_BYTES / 2
 const LINE = /^(\d+) (\d+)$/
 const FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW
 
@@ -28,6 +36,9 @@ export class DirtyLog {
   readonly #noted: Map<bigint, bigint>
   #file: number
   #lines: number
+  #sizeBytes: number
+  /** Up to here the file has space, written or not. */
+  #reservedBytes = 0
   /**
    * A write or fdatasync failed. The kernel tells such an error once and may forget the pages, so
    * that the file cannot be trusted any more: the next note writes a new one.
@@ -49,10 +60,12 @@ export class DirtyLog {
         writeAll(this.#file, '\n')
         this.#lines += 1
       }
+      this.#sizeBytes = fstatSync(this.#file).size
     } catch (error) {
       closeSync(this.#file)
       throw error
     }
+    this.#keepSpare()
   }
 
   noted(): InodeId[] {
@@ -69,14 +82,17 @@ export class DirtyLog {
       const noted = new Map(this.#noted).set(ino, btimeNs)
       this.#rewrite(noted)
     } else {
+      const line = `${ino} ${btimeNs}\n`
       try {
-        writeAll(this.#file, `${ino} ${btimeNs}\n`)
+        writeAll(this.#file, line)
         fdatasyncSync(this.#file)
       } catch (error) {
         this.#failed = true
         throw error
       }
       this.#lines += 1
+      this.#sizeBytes += line.length
+      this.#keepSpare()
     }
     this.#noted.set(ino, btimeNs)
     if (this.#lines > REWRITE_LINES && this.#lines > 2 * this.#noted.size) {
@@ -106,18 +122,26 @@ export class DirtyLog {
   /** A long log is no harm, and the note that made it long is durable. */
   #tryRewrite(): void {
     try {
-      this.#rewrite(this.#noted)
+      this.#rewrite(this.#noted, true)
     } catch (error) {
       this.#logger.warn('dirty.log was not rewritten', { reason: messageOf(error) })
     }
   }
 
-  #rewrite(noted: ReadonlyMap<bigint, bigint>): void {
+  /** @param needsSpare the old log goes on where the new one would have no space to grow */
+  #rewrite(noted: ReadonlyMap<bigint, bigint>, needsSpare = false): void {
     const { dirtyLog, store } = this.#paths
     const fresh = `${dirtyLog}.new`
+    const text = [...noted].map(([ino, btimeNs]) => `${ino} ${btimeNs}\n`).join('')
     const file = openSync(fresh, FLAGS | constants.O_TRUNC, 0o600)
+    let reservedBytes: number | undefined
     try {
-      writeAll(file, [...noted].map(([ino, btimeNs]) => `${ino} ${btimeNs}\n`).join(''))
+      reservedBytes = tryReserve(file, text.length, this.#logger)
+      if (needsSpare && reservedBytes === undefined) {
+        closeSync(file)
+        return
+      }
+      writeAll(file, text)
       fsyncSync(file)
       renameSync(fresh, dirtyLog)
     } catch (error) {
@@ -128,9 +152,35 @@ export class DirtyLog {
     closeSync(this.#file)
     this.#file = file
     this.#lines = noted.size
+    this.#sizeBytes = text.length
+    this.#reservedBytes = reservedBytes ?? text.length
     this.#failed = true
     fsyncFolder(store)
     this.#failed = false
+  }
+
+  /** Asks for more space before the last of it is used, while there may be some. */
+  #keepSpare(): void {
+    if (this.#reservedBytes < this.#sizeBytes + LOW_SPARE_BYTES) {
+      // Without it, it is asked for again with the next line.
+      const reserved = tryReserve(this.#file, this.#sizeBytes, this.#logger)
+      this.#reservedBytes = reserved ?? this.#reservedBytes
+    }
+  }
+}
+
+/** The end of the space that the file has then; undefined where there is none to be had now. */
+function tryReserve(file: number, sizeBytes: number, logger: Logger): number | undefined {
+  try {
+    reserveSpace(file, sizeBytes, SPARE_BYTES)
+    return sizeBytes + SPARE_BYTES
+  } catch (error) {
+    if (isErrno(error, 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS')) {
+      // A file system that cannot: nothing to keep, and nothing to ask for again.
+      return Number.MAX_SAFE_INTEGER
+    }
+    logger.debug('dirty.log: no space is kept for it', { reason: messageOf(error) })
+    return undefined
   }
 }
 

@@ -37,6 +37,13 @@ export interface LocalTree {
   stampMoved(id: InodeId, old: Stamp, next: Stamp): void
   /** A hint: it got its name by rename or link, or its last writer went. */
   final(id: InodeId, path: string, by: 'name' | 'writer'): void
+  /**
+   * Attributes of a file changed, which the entries of all its names show.
+   *
+   * @param path one of its names; undefined where it is not known
+   * @param links as programs see them; with several all of the tree is listed again
+   */
+  changedFile(path: string | undefined, links: number): void
   /** Its last name in the tree went. */
   gone(id: InodeId): void
 

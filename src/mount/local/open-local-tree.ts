@@ -120,7 +120,7 @@ class Tree implements LocalTree {
     if (links === 0) {
       return
     }
-    this.#markName(path, links)
+    this.changedFile(path, links)
     if (!this.#isDirty(id)) {
       this.#held.log.note(id)
       this.#dirty.set(id.ino, id.btimeNs)
@@ -136,6 +136,15 @@ class Tree implements LocalTree {
 
   final(id: InodeId, path: string, by: 'name' | 'writer'): void {
     this.#tell({ kind: 'final', id, path, by })
+  }
+
+  changedFile(path: string | undefined, links: number): void {
+    if (path === undefined || links > 1) {
+      this.#changes.markAll()
+    }
+    if (path !== undefined) {
+      this.#changes.mark(directoryOf(path), false)
+    }
   }
 
   gone(id: InodeId): void {
@@ -277,15 +286,6 @@ class Tree implements LocalTree {
     }
     this.#next()
     this.#deliver((sink) => sink.broken(number))
-  }
-
-  #markName(path: string | undefined, links: number): void {
-    if (path === undefined || links > 1) {
-      this.#changes.markAll()
-    }
-    if (path !== undefined) {
-      this.#changes.mark(directoryOf(path), false)
-    }
   }
 
   #isDirty({ ino, btimeNs }: InodeId): boolean {
