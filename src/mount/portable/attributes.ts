@@ -1,7 +1,7 @@
-/** getattr, chmod, chown, utimens, statfs. */
+/** getattr, chmod, chown, statfs. */
 import { type BigIntStats, chmodSync, chownSync, fstatSync, statfsSync } from 'node:fs'
 import { constants } from 'node:os'
-import { ModelcacheError, utimensFollowedNs } from '../../base/index.ts'
+import { ModelcacheError } from '../../base/index.ts'
 import { inodeIdOf, inodeKey, type PlaceholderRecord } from '../../tree/index.ts'
 import { below, nameOf, parentOf } from './native-path.ts'
 import { type Parts, reach, whenListed } from './parts.ts'
@@ -18,10 +18,7 @@ const NOT_COUNTED = 1n
 /** libfuse takes one link from a hidden file, which is the name that it thinks the file has. */
 const HIDDEN_LINK = 1n
 
-type AttributeOperations = Pick<
-  Operations,
-  'getattr' | 'fgetattr' | 'chmod' | 'chown' | 'utimens' | 'statfs'
->
+type AttributeOperations = Pick<Operations, 'getattr' | 'fgetattr' | 'chmod' | 'chown' | 'statfs'>
 
 export function attributeOperations(parts: Parts, tree: string): AttributeOperations {
   return {
@@ -30,14 +27,6 @@ export function attributeOperations(parts: Parts, tree: string): AttributeOperat
     chmod: (request) =>
       edit(parts, request.path, (pin, record) => chmod(pin, record, request.mode & PERMISSIONS)),
     chown: ({ path, uid, gid }) => edit(parts, path, ({ at }) => chownSync(at, uid, gid)),
-    utimens: ({ path, atimeNs, mtimeNs }) =>
-      edit(parts, path, ({ at }, record) => {
-        if (record !== undefined) {
-          replaceRecord(at, { ...record, mtimeNs })
-        }
-        // Of a placeholder the inode's own mtime is seen by nobody.
-        utimensFollowedNs(at, mtimeNs, atimeNs)
-      }),
     statfs: (request) => {
       const space = statfsSync(tree, { bigint: true })
       request.putSpace({

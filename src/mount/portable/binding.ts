@@ -1,9 +1,8 @@
 /** fuse-native's addon: what it needs to be loaded, and what it offers. */
-import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import koffi from 'koffi'
 import { ModelcacheError, messageOf } from '../../base/index.ts'
+import { loadLibfuse } from './libfuse.ts'
 
 /** Operations of the addon, by the names that its symbols have. */
 export const OPERATION_NAMES = [
@@ -93,7 +92,7 @@ function load(): Addon {
   try {
     const require = createRequire(import.meta.url)
     const entry = require.resolve('fuse-native')
-    preloadLibfuse(join(dirname(entry), 'prebuilds', 'linux-x64', 'libfuse.so'))
+    loadLibfuse(join(dirname(entry), 'prebuilds', 'linux-x64', 'libfuse.so'))
     const build: (directory: string) => Addon = createRequire(entry)('node-gyp-build')
     const addon = build(dirname(entry))
     if (addon.sizeof_fuse_thread_t !== THREAD_BYTES) {
@@ -102,16 +101,6 @@ function load(): Addon {
     return addon
   } catch (error) {
     throw error instanceof ModelcacheError ? error : lack(`fuse-native: ${reasonOf(error)}`, error)
-  }
-}
-
-/**
- * The addon asks the loader for `libfuse.so.2` and says nothing of its own copy, which has that
- * name inside: once loaded it is the one that is found, before any of the system.
- */
-function preloadLibfuse(path: string): void {
-  if (existsSync(path)) {
-    koffi.load(path, { global: true })
   }
 }
 

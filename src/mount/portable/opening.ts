@@ -28,7 +28,13 @@ type OpeningOperations = Pick<Operations, 'open' | 'create' | 'release'>
 
 export function openingOperations(parts: Parts): OpeningOperations {
   return {
-    open: ({ path, openFlags }) => open(parts, path, openFlags, 0),
+    open: ({ path, openFlags }) => {
+      try {
+        return open(parts, path, openFlags, 0)
+      } catch (error) {
+        throw isErrno(error, 'ENOENT') ? refusal('ESTALE', `open ${path}`) : error
+      }
+    },
     create: (request) => create(parts, request),
     release: ({ path, handle }) => release(parts, path, handle),
   }

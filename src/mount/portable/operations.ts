@@ -15,6 +15,7 @@ import { Places } from './places.ts'
 import { Questions } from './questions.ts'
 import { renamingOperations } from './renaming.ts'
 import type { Operation, Operations } from './session.ts'
+import { PendingTimes } from './times.ts'
 import { Truncations } from './truncation.ts'
 import { xattrOperations } from './xattrs.ts'
 
@@ -54,6 +55,7 @@ export function createParts({ tree, fetchDeadlineMs, logger, clock }: PartsOptio
 
 /** Each operation, after what it shows of removals that wait for a decision. */
 export function allOperations(parts: Parts, tree: string): Operations {
+  const times = new PendingTimes()
   const operations: Operations = {
     ...attributeOperations(parts, tree),
     ...openingOperations(parts),
@@ -62,14 +64,16 @@ export function allOperations(parts: Parts, tree: string): Operations {
     ...renamingOperations(parts),
     ...listingOperations(parts),
     ...xattrOperations(parts),
+    utimens: (request) => times.note(request),
   }
-  const guarded = OPERATION_NAMES.map((name) => [name, guard(parts.hidden, operations[name])])
+  const guarded = OPERATION_NAMES.map((name) => [name, guard(parts, times, operations[name])])
   return { ...operations, ...Object.fromEntries(guarded) }
 }
 
-function guard(hidden: HiddenNames, operation: Operation): Operation {
+function guard(parts: Parts, times: PendingTimes, operation: Operation): Operation {
   return (request) => {
-    const wait = hidden.before(request)
+    times.set(parts, request)
+    const wait = parts.hidden.before(request)
     return wait === undefined ? operation(request) : wait.then(() => operation(request))
   }
 }

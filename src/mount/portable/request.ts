@@ -134,15 +134,20 @@ export class Request {
   }
 
   /**
-   * Nanoseconds, though libfuse's were cut to milliseconds. The addon hands the atime over twice
-   * and the mtime never, so both are read here.
+   * Of `utimens`, cut to milliseconds. The addon hands the atime over twice and the mtime never, so
+   * both are read here.
    */
-  get atimeNs(): bigint {
-    return this.thread.readBigInt64LE(AT.atime) * 1_000_000n
+  get atimeMs(): bigint {
+    return this.thread.readBigInt64LE(AT.atime)
   }
 
-  get mtimeNs(): bigint {
-    return this.thread.readBigInt64LE(AT.mtime) * 1_000_000n
+  get mtimeMs(): bigint {
+    return this.thread.readBigInt64LE(AT.mtime)
+  }
+
+  /** Of `getattr` and `fgetattr`: where libfuse wants the answer. */
+  get statAddress(): bigint {
+    return this.#address(AT.stat)
   }
 
   /**
@@ -216,7 +221,7 @@ export class Request {
   }
 
   putStat(stat: StatAnswer): void {
-    poke(this.#address(AT.stat), statBytes(stat))
+    poke(this.statAddress, statBytes(stat))
   }
 
   putSpace(space: SpaceAnswer): void {

@@ -8,6 +8,7 @@ import {
   type OperationName,
 } from './binding.ts'
 import { answerOf } from './errno.ts'
+import { acceptSingleTimes } from './libfuse.ts'
 import { LOCALS_BYTES, Request } from './request.ts'
 import { FuseThreads } from './threads.ts'
 
@@ -65,16 +66,10 @@ export function openSession(session: SessionOptions): Promise<void> {
   }
   const thread = Buffer.alloc(addon.sizeof_fuse_thread_t)
   kept.add(thread).add(handlers)
+  const place = realpathSync(mountpoint)
   try {
-    addon.fuse_native_mount(
-      realpathSync(mountpoint),
-      options,
-      thread,
-      session,
-      allocate,
-      handlers,
-      implemented,
-    )
+    addon.fuse_native_mount(place, options, thread, session, allocate, handlers, implemented)
+    acceptSingleTimes(thread, place)
   } catch (error) {
     ready.reject(mountFailed(`${mountpoint}: ${messageOf(error)}`, error))
   }
