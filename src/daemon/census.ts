@@ -207,12 +207,12 @@ async function folderBytes(folder: string, signal: AbortSignal): Promise<number>
   return bytes
 }
 
-/** A folder that goes while it is counted has no entries. */
+/** A folder that goes while it is counted has no entries, nor has one that its owner closed. */
 async function* entriesOf(folder: string): AsyncGenerator<Dirent> {
   try {
     yield* await opendir(folder)
   } catch (error) {
-    if (!isErrno(error, 'ENOENT', 'ENOTDIR')) {
+    if (!isErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES')) {
       throw error
     }
   }
@@ -222,7 +222,7 @@ async function statIfThere(path: string) {
   try {
     return await lstat(path, { bigint: true })
   } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES')) {
       return undefined
     }
     throw error

@@ -1,5 +1,5 @@
 import { type BigIntStats, constants } from 'node:fs'
-import { lstat, open, readlink, stat } from 'node:fs/promises'
+import { type FileHandle, lstat, open, readlink, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
 import { isErrno, ModelcacheError } from '../base/index.ts'
@@ -90,11 +90,23 @@ async function cidAt(
 
 /** Attributes are read of a descriptor: a link of /proc itself has none. */
 async function recordAt(place: string): Promise<PlaceholderRecord | undefined> {
-  const handle = await open(place, constants.O_RDONLY)
+  const handle = await openIfAllowed(place)
   try {
-    return readRecord(handle.fd)
+    return handle && readRecord(handle.fd)
   } finally {
-    await handle.close()
+    await handle?.close()
+  }
+}
+
+/** Undefined for what an ordinary user closed to himself: a placeholder can always be read. */
+async function openIfAllowed(place: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(place, constants.O_RDONLY)
+  } catch (error) {
+    if (isErrno(error, 'EACCES')) {
+      return undefined
+    }
+    throw error
   }
 }
 

@@ -83,7 +83,8 @@ export function decodeRecord(bytes: Uint8Array): PlaceholderRecord {
 
 /**
  * The record of a file or directory, by path (a link is not followed) or descriptor; undefined
- * for what is complete and where the file system has no attributes.
+ * for what is complete and where the file system has no attributes. Its owner can always read a
+ * placeholder, so what an ordinary user closed to himself is none.
  */
 export function readRecord(file: string | number): PlaceholderRecord | undefined {
   const bytes = readAttribute(file)
@@ -94,7 +95,7 @@ function readAttribute(file: string | number): Uint8Array | undefined {
   try {
     return typeof file === 'number' ? fgetxattr(file, RECORD_XATTR) : getxattr(file, RECORD_XATTR)
   } catch (error) {
-    if (isErrno(error, 'ENOTSUP', 'EOPNOTSUPP')) {
+    if (isErrno(error, 'ENOTSUP', 'EOPNOTSUPP', 'EACCES')) {
       return undefined
     }
     throw error

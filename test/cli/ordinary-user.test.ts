@@ -1,37 +1,10 @@
 import assert from 'node:assert/strict'
-import { chmodSync, chownSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { type Finished, nodePath, repositoryRoot, run, tempDir } from '../support/index.ts'
+import { type Finished, ordinaryUser } from '../support/index.ts'
 
-/** Debian's and everybody's `nobody`. */
-const NOBODY = 65_534
-
-/**
- * Runs lines of sh as an ordinary user, in a mount namespace of their own: its mounts end with it.
- * The clone and its Node may lie where that user cannot go, so they are shown to him elsewhere.
- *
- * @param deviceMode - of /dev/fuse, as this user sees it
- */
-async function asNobody(t: TestContext, deviceMode: string, lines: string): Promise<Finished> {
-  const base = tempDir(t, 'modelcache-nobody-')
-  chmodSync(base, 0o755)
-  const home = join(base, 'home')
-  mkdirSync(home)
-  chownSync(home, NOBODY, NOBODY)
-  const script = `set -e
-    mknod -m ${deviceMode} "$0/fuse" c 10 229
-    mount --make-rprivate / && mount --bind "$0/fuse" /dev/fuse
-    mkdir "$0/repo" && mount --bind ${JSON.stringify(repositoryRoot)} "$0/repo"
-    touch "$0/node" && mount --bind ${JSON.stringify(nodePath())} "$0/node"
-    cd "$0/home"
-    exec setpriv --reuid ${NOBODY} --regid ${NOBODY} --clear-groups sh -c "$1"`
-  const env = {
-    PATH: process.env.PATH ?? '',
-    HOME: home,
-    M: `${base}/node ${base}/repo/src/cli/main.ts`,
-  }
-  return run('unshare', ['-m', 'sh', '-c', script, base, lines], { env, cwd: base })
+/** @param deviceMode - of /dev/fuse, as this user sees it */
+function asNobody(t: TestContext, deviceMode: string, lines: string): Promise<Finished> {
+  return ordinaryUser(t, { deviceMode }).run(lines)
 }
 
 describe('an ordinary user', {
@@ -49,10 +22,20 @@ describe('an ordinary user', {
   })
 
   it('is told when the device is closed to him, and nothing is left', async (t) => {
-    const lines = '$M mount m --store s; echo $?; ls -A'
+    const lines = '$M mount m --store s --engine native; echo $?; ls -A'
     const { stdout, stderr } = await asNobody(t, '600', lines)
     assert.match(stderr, /\/dev\/fuse is closed to this user: open it with `sudo chmod 666/)
     assert.equal(stdout, '5\n')
+  })
+
+  it('gets a link to the files instead, if he leaves the engine open', async (t) => {
+    const lines = `
+      $M mount m --store s && echo hi > m/x && cat m/x && test -L m
+      $M commit m && $M unmount m && test -d m && ls m`
+    const { code, stdout, stderr } = await asNobody(t, '600', lines)
+    assert.equal(code, 0, stderr)
+    assert.match(stderr, /engine none: \/dev\/fuse is closed to this user/)
+    assert.match(stdout, /\nhi\nbafy\w+\nbafy\w+\n$/)
   })
 
   it('is told when he may not write to the store or the mountpoint', async (t) => {

@@ -18,6 +18,12 @@ export {
   withMount,
 } from './mount.ts'
 export {
+  NOBODY,
+  type OrdinaryUser,
+  type OrdinaryUserOptions,
+  ordinaryUser,
+} from './ordinary-user.ts'
+export {
   type Finished,
   isAlive,
   type Running,

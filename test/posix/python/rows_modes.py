@@ -36,6 +36,7 @@ def modes(place: str, trace: Trace) -> None:
             trace.note(name, [os.stat(name), os.stat(name + ".d")])
     os.umask(0o022)
     for mode in (0o7777, 0o6755, 0o1777, 0o4644, 0o2755, 0, 0o644):
+        os.chmod("f", 0o644)
         fd = os.open("f", RD)
         os.chmod("f", mode)
         os.chmod("d", mode)
@@ -53,7 +54,7 @@ def modes(place: str, trace: Trace) -> None:
 def setgid_directory(place: str, trace: Trace) -> None:
     os.chdir(place)
     os.mkdir("d")
-    os.chown("d", -1, 4321)
+    trace.call("to another group", os.chown, "d", -1, 4321)
     os.chmod("d", 0o2775)
     write("d/file")
     os.mkdir("d/sub")
@@ -96,7 +97,7 @@ def permissions(place: str, trace: Trace) -> None:
     os.chdir(place)
     here = os.open(".", RD)
     write("d0755/inside", b"x")
-    write("d0400/inside", b"x")
+    trace.call("in a read-only directory", opened, "d0400/inside", WR | CREAT)
 
     def tries() -> dict:
         found = {}
@@ -194,7 +195,7 @@ def set_id_bits(place: str, trace: Trace) -> None:
     os.pwrite(os.open("s", WR), b"y", 0)
     trace.note("written by root", os.stat("s"))
     fresh()
-    os.chown("s", 1, 1)
+    trace.call("give away", os.chown, "s", 1, 1)
     trace.note("given away", os.stat("s"))
     fresh()
     read("s")
@@ -206,17 +207,17 @@ def set_id_bits(place: str, trace: Trace) -> None:
 def owners(place: str, trace: Trace) -> None:
     os.chdir(place)
     os.symlink("f", "l")
-    os.chown("f", 11, 22)
+    trace.call("give both", os.chown, "f", 11, 22)
     trace.note("both", os.stat("f"))
-    os.chown("f", 33, -1)
-    os.chown("f", -1, 44)
+    trace.call("the owner", os.chown, "f", 33, -1)
+    trace.call("the group", os.chown, "f", -1, 44)
     trace.note("each", os.stat("f"))
     os.chown("f", -1, -1)
     trace.note("neither", os.stat("f"))
-    os.lchown("l", 5, 6)
+    trace.call("of a link", os.lchown, "l", 5, 6)
     trace.note("link", [os.lstat("l"), os.stat("f")])
     fd = os.open("d", RD)
-    os.fchown(fd, 7, 8)
+    trace.call("by descriptor", os.fchown, fd, 7, 8)
     trace.note("directory", os.stat("d"))
     os.close(fd)
     trace.pause("commit")
