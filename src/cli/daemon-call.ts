@@ -1,3 +1,4 @@
+import { statfs } from 'node:fs/promises'
 import { delay, ModelcacheError, systemClock } from '../base/index.ts'
 import { DAEMON_RETURN_MS } from '../config/index.ts'
 import { askKeeper } from './keeper-socket.ts'
@@ -12,6 +13,9 @@ export interface CallOptions {
 
 /** Between two tries to reach a daemon that the keeper is starting again. */
 const RETRY_MS = 100
+
+/** With less than this free a disk is full: nothing of use can be written. */
+const FULL_DISK_BYTES = 1024 ** 2
 
 /**
  * Asks the daemon of a store. While the keeper lives and the daemon is being restarted, it waits
@@ -35,15 +39,33 @@ export async function callDaemon(
       if (!isDaemonAway(error)) {
         throw error
       }
-      if (systemClock.monotonicMs() > giveUpAt || (await askKeeper(store)) === undefined) {
-        throw new ModelcacheError(
-          `ask the daemon of ${store}: it does not answer; ${store}/log/daemon.log says more`,
-          { code: 'daemon-away', exitCode: 1, cause: error },
+      if (await isDiskFull(store)) {
+        // It cannot write into its log either.
+        throw away(
+          store,
+          `no space is left on the disk of ${store}; free some, and ask again`,
+          error,
         )
+      }
+      if (systemClock.monotonicMs() > giveUpAt || (await askKeeper(store)) === undefined) {
+        throw away(store, 'it does not answer', error)
       }
     }
     await delay(RETRY_MS, options.signal)
   }
+}
+
+function away(store: string, reason: string, cause: unknown): ModelcacheError {
+  return new ModelcacheError(
+    `ask the daemon of ${store}: ${reason}; ${store}/log/daemon.log says more`,
+    { code: 'daemon-away', exitCode: 1, cause },
+  )
+}
+
+/** A daemon that has no room to open its database waits for it. */
+async function isDiskFull(store: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(store)
+  return bavail * bsize < FULL_DISK_BYTES
 }
 
 /** Whether an error says that no daemon listens, and not that it refused. */

@@ -1,5 +1,12 @@
-import { unlink } from 'node:fs/promises'
-import { type Clock, isErrno, type Logger, ModelcacheError, messageOf } from '../base/index.ts'
+import { readFile, unlink } from 'node:fs/promises'
+import {
+  type Clock,
+  delay,
+  isErrno,
+  type Logger,
+  ModelcacheError,
+  messageOf,
+} from '../base/index.ts'
 import type { DaemonConfig } from '../config/index.ts'
 import type { Engine, Hello } from '../mount/index.ts'
 import { checkStore } from '../tree/index.ts'
@@ -11,7 +18,13 @@ import { Drain } from './drain.ts'
 import { type FetchProgress, fetchAll } from './fetch-all.ts'
 import { createHandlers } from './handlers.ts'
 import { createOperations } from './operations.ts'
-import { emptyStaging, forgetDirtyRows, type LeftOvers, reconcileObjects } from './recovery.ts'
+import {
+  emptyStaging,
+  forgetDirtyRows,
+  forgetUnseenRows,
+  type LeftOvers,
+  reconcileObjects,
+} from './recovery.ts'
 import { closeServices, openServices, type Services } from './services.ts'
 import type { MountState } from './status.ts'
 
@@ -56,6 +69,9 @@ export function createDaemon(parts: DaemonParts): RunningDaemon {
 
 /** Objects that one request unlinks: a frame holds many more. */
 const UNLINK_BATCH = 1000
+/** Between two looks whether a full disk has room again. */
+const FULL_DISK_RETRY_MS = 1000
+const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 class Daemon implements RunningDaemon {
   readonly #parts: DaemonParts
@@ -63,6 +79,9 @@ class Daemon implements RunningDaemon {
   #drain: Drain | undefined
   #control: ControlServer | undefined
   #finishing = false
+  /** The rows that the dirty log names are being deleted, on a disk that was full. */
+  #forgetting: Promise<void> | undefined
+  #untrustedRows = 0
 
   constructor(parts: DaemonParts) {
     this.#parts = parts
@@ -105,7 +124,7 @@ class Daemon implements RunningDaemon {
     const { clock, engine, hello, logger } = this.#parts
     const config = daemonConfigOf(hello.config)
     const paths = await checkStore(hello.store)
-    const onFatal = (error: unknown) => this.#fatal(error)
+    const onFatal = (error: unknown) => this.#untrusted(services, error)
     const context = { hello, config, engine, paths, clock, logger, onFatal }
     const services = await openServices(context)
     const leftOvers = await this.#recover(services)
@@ -156,7 +175,9 @@ class Daemon implements RunningDaemon {
   async #recover(services: Services): Promise<LeftOvers> {
     const { hello, logger } = this.#parts
     const { database, orphans, paths } = services
-    const rows = await forgetDirtyRows(paths, database)
+    const bootId = (await readFile(BOOT_ID, 'utf8')).trim()
+    const unseen = await forgetUnseenRows(paths, database, bootId)
+    const rows = unseen + (await forgetDirtyRows(paths, database))
     await emptyStaging(paths)
     await orphans.load()
     const sound = hello.clean && hello.restarts === 0 && database.recovery === 'none'
@@ -227,11 +248,49 @@ class Daemon implements RunningDaemon {
   async #end(services: Services, dirty: number): Promise<void> {
     const { engine, logger, starter } = this.#parts
     await this.#control?.close()
+    await this.#forgetting
     await closeServices(services)
     await removeIfThere(services.paths.share)
     await starter?.leaving()
     logger.info('done', { dirty })
     await engine.done(dirty)
+  }
+
+  /**
+   * A row that must go could not be deleted. With a keeper this process ends, and the next one
+   * deletes what the dirty log names. An engine in this process would take the mount with it, only
+   * because the disk is full: then the same is done here, when there is room.
+   */
+  #untrusted(services: Services, error: unknown): void {
+    if (this.#parts.hello.engine === 'native' || !isErrno(error, 'ENOSPC')) {
+      this.#fatal(error)
+      return
+    }
+    this.#parts.logger.error('no room to delete a row', { reason: messageOf(error) })
+    this.#untrustedRows += 1
+    this.#forgetting ??= this.#forgetWhenPossible(services)
+      .catch((cause: unknown) => this.#fatal(cause))
+      .finally(() => {
+        this.#forgetting = undefined
+      })
+  }
+
+  async #forgetWhenPossible({ database, paths }: Services): Promise<void> {
+    const { clock, logger } = this.#parts
+    while (this.#untrustedRows > 0 && !this.#finishing) {
+      await delay(FULL_DISK_RETRY_MS, undefined, clock)
+      const known = this.#untrustedRows
+      try {
+        const rows = this.#finishing ? 0 : await forgetDirtyRows(paths, database)
+        // What failed meanwhile may not have been in the log yet: it is read once more.
+        this.#untrustedRows -= known
+        logger.info('there is room again', { rows })
+      } catch (error) {
+        if (!isErrno(error, 'ENOSPC')) {
+          throw error
+        }
+      }
+    }
   }
 
   #fatal(error: unknown): void {

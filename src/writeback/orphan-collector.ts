@@ -142,8 +142,18 @@ export class OrphanCollector {
     }
   }
 
+  /** What could not be dropped is tried again after the next root. */
+  async #drop(id: InodeId): Promise<void> {
+    try {
+      await this.#dropNow(id)
+    } catch (error) {
+      this.#gone.set(inodeKey(id), { id, sequence: 0 })
+      throw error
+    }
+  }
+
   /** Row first, then leaves, then the link: what a crash leaves is an object without a row. */
-  #drop(id: InodeId): Promise<void> {
+  #dropNow(id: InodeId): Promise<void> {
     const { database, engine } = this.#parts
     return this.#parts.exclusive(id, async () => {
       const oid = await database.objects.objectOf(id)

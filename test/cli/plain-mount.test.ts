@@ -105,6 +105,28 @@ describe('a mount without an engine', () => {
   })
 })
 
+describe('after a mount without an engine', () => {
+  it('no row is trusted if the machine has started anew since, and all are if it has not', async (t) => {
+    const live = liveShell(t)
+    await live.mount('--engine', 'none')
+    writeFileSync(join(live.mountpoint, 'model'), 'weights')
+    const root = (await live.run(['commit', 'm'])).stdout
+    await live.run(['unmount', 'm'])
+    const mark = join(live.store, 'unclean')
+    const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8')
+    assert.equal(readFileSync(mark, 'utf8'), `none ${bootId}`)
+
+    // A power cut gives a file its old times and new content: seen from here, another start.
+    writeFileSync(mark, `none ${bootId.replace(/^[0-9a-f]{8}/, '00000000')}`)
+    for (const hashedBytes of ['weights'.length, 0]) {
+      await live.mount('--engine', 'native')
+      assert.equal((await live.run(['commit', 'm'])).stdout, root)
+      assert.equal((await live.status()).settle.hashedBytes, hashedBytes)
+      assert.equal((await live.run(['unmount', 'm'])).code, 0)
+    }
+  })
+})
+
 describe('a mount without an engine, of files that are still remote', () => {
   it('is refused with the list of them, and leaves the mountpoint as it was', async (t) => {
     const origin = await withMount(t)
