@@ -1,14 +1,11 @@
 /** What the keeper starts, with its socket as descriptor 3. */
-import { createLogger, messageOf, systemClock } from '../base/index.ts'
+import { messageOf, systemClock } from '../base/index.ts'
 import { processEnvironment } from '../config/index.ts'
 import { connectKeeper } from '../mount/index.ts'
 import { createDaemon } from './daemon.ts'
-import { logLevel } from './log-level.ts'
+import { createDaemonLog } from './daemon-log.ts'
 
-const logger = createLogger({
-  level: logLevel(processEnvironment().MODELCACHE_LOG),
-  write: (line) => process.stderr.write(line),
-})
+const logger = createDaemonLog(processEnvironment().MODELCACHE_LOG)
 
 process.umask(0o077)
 // The keeper decides when a mount ends. A terminal's interrupt reaches the whole group, and what

@@ -4,17 +4,14 @@
  * only, so this is a program and no worker.
  */
 import { readFileSync } from 'node:fs'
-import { createLogger, messageOf, systemClock } from '../base/index.ts'
+import { messageOf, systemClock } from '../base/index.ts'
 import { processEnvironment } from '../config/index.ts'
-import { logLevel } from './log-level.ts'
+import { createDaemonLog } from './daemon-log.ts'
 import { Serving } from './serving.ts'
 import { startConfigOf } from './start-config.ts'
 import { StarterPipe } from './starter-pipe.ts'
 
-const logger = createLogger({
-  level: logLevel(processEnvironment().MODELCACHE_LOG),
-  write: (line) => process.stderr.write(line),
-})
+const logger = createDaemonLog(processEnvironment().MODELCACHE_LOG)
 const starter = new StarterPipe()
 
 process.umask(0o077)
