@@ -7,12 +7,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, Result};
 
 use crate::attr::Stat;
 use crate::changes::Marks;
 use crate::core::Core;
+use crate::leases::proc_path;
 use crate::listing::{Entry, Extra, Listing};
 use crate::nodes::Stage;
 use crate::ops::dir::read_dir_names;
@@ -157,7 +158,8 @@ impl Walk<'_> {
             return Ok(Vec::new());
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let readable = match openat(dir, ".", flags, Mode::empty()) {
+        // Not as `.`, which would need the right to search it.
+        let readable = match openat(CWD, proc_path(dir), flags, Mode::empty()) {
             Ok(readable) => readable,
             Err(Errno::ACCESS) => return Ok(closed(&path)),
             Err(failed) => return Err(failed),

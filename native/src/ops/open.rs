@@ -228,8 +228,9 @@ fn open_now(
         let writable = writable.as_ref().unwrap_or(&fd);
         rustix::fs::ftruncate(writable, 0)?;
         if uid != 0 {
-            // The kernel leaves the truncation of O_TRUNC to us, and with it the mode.
-            drop_set_ids(writable, &stat)?;
+            // The kernel leaves the truncation of O_TRUNC to us, and with it the mode. For an
+            // ordinary user the file system has done it, also where the file is another's.
+            drop_set_ids(writable, &core.stat_fd(writable)?)?;
         }
         let before = std::mem::replace(&mut stat, core.stat_fd(writable)?);
         // The kernel cuts its own pages.

@@ -49,14 +49,17 @@ impl Wish {
 
     /// With what the kernel leaves to us: a change of the owner, a truncation by who is not root and
     /// a request for nothing (all that is left of a write to a file with set-ID bits, and of a chown
-    /// to nobody else) drop them.
+    /// to nobody else) drop them. Where we are an ordinary user and the file is another's, the file
+    /// system drops them as it is written or truncated.
     fn with_dropped_set_ids(mut self, core: &Core, before: &Stat) -> Self {
         let drops = self.uid.is_some()
             || self.gid.is_some()
             || self.is_empty()
             || self.size.is_some() && self.caller != 0;
+        let user = rustix::process::geteuid();
         if core.drops_set_ids.load(Ordering::Acquire)
             && drops
+            && (user.is_root() || user.as_raw() == before.uid)
             && self.mode.is_none()
             && before.is_file()
         {
