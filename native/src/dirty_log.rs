@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use parking_lot::{Condvar, Mutex};
-use rustix::fs::{Mode, OFlags, fdatasync, fsync, openat, renameat};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, fdatasync, fsync, openat, renameat};
 use rustix::io::{Errno, Result};
 
 use crate::protocol::InodeId;
@@ -14,12 +14,21 @@ const NAME: &str = "dirty.log";
 const NEW_NAME: &str = "dirty.log.new";
 /// The log is rewritten when it is longer than this and than twice the set (docs/store.md).
 const REWRITE_LINES: usize = 4096;
+/// Space that is kept for lines to come. On a full disk a file can still be overwritten in place
+/// and truncated, as on any local disk, though that has to be noted first: this many bytes are
+/// some two thousand files.
+const SPARE_BYTES: u64 = 64 * 1024;
+/// More is asked for when less than this is left of it.
+const LOW_SPARE_BYTES: u64 = SPARE_BYTES / 2;
 
 struct State {
     file: OwnedFd,
     /// The inodes that are noted and not settled.
     noted: HashMap<u64, u64>,
     lines: usize,
+    size: u64,
+    /// Up to here the file has space, written or not.
+    allocated: u64,
     written: u64,
     synced: u64,
     syncing: bool,
@@ -48,12 +57,19 @@ impl DirtyLog {
             write_all(&file, b"\n")?;
             lines += 1;
         }
+        let size = rustix::fs::fstat(&file)?.st_size.cast_unsigned();
+        let allocated = allocate(&file, size).unwrap_or_else(|errno| {
+            log::warn!("dirty.log: no space is kept for it: {errno}");
+            size
+        });
         Ok(Self {
             store,
             state: Mutex::new(State {
                 file,
                 noted,
                 lines,
+                size,
+                allocated,
                 written: 0,
                 synced: 0,
                 syncing: false,
@@ -74,7 +90,7 @@ impl DirtyLog {
         let mut state = self.state.lock();
         if state.failed && !state.syncing {
             let known = state.noted.insert(id.ino, id.btime);
-            let result = self.rewrite(&mut state);
+            let result = self.rewrite(&mut state, Spare::Wanted);
             if result.is_err() && known.is_none() {
                 state.noted.remove(&id.ino);
             }
@@ -86,7 +102,9 @@ impl DirtyLog {
             return Err(failed);
         }
         state.lines += 1;
+        state.size += line.len() as u64;
         state.written += 1;
+        state.keep_spare();
         state.noted.insert(id.ino, id.btime);
         let mine = state.written;
         while state.synced < mine {
@@ -95,12 +113,12 @@ impl DirtyLog {
                 continue;
             }
             if state.failed {
-                return self.rewrite(&mut state);
+                return self.rewrite(&mut state, Spare::Wanted);
             }
             state.syncing = true;
             let covers = state.written;
             let file = rustix::io::fcntl_dupfd_cloexec(&state.file, 0);
-            let result = parking_lot::MutexGuard::unlocked(&mut state, || fdatasync(file?));
+            let result = MutexGuard::unlocked(&mut state, || fdatasync(file?));
             state.syncing = false;
             self.synced.notify_all();
             if let Err(failed) = result {
@@ -112,7 +130,7 @@ impl DirtyLog {
         let long = state.lines > REWRITE_LINES && state.lines > 2 * state.noted.len();
         if long
             && !state.syncing
-            && let Err(errno) = self.rewrite(&mut state)
+            && let Err(errno) = self.rewrite(&mut state, Spare::Needed)
         {
             // The note itself is durable.
             log::warn!("dirty.log: {errno}");
@@ -130,40 +148,84 @@ impl DirtyLog {
 
     /// Leaves only what is dirty now; called before a daemon starts, which reads the log.
     pub fn compact(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        while state.syncing {
-            self.synced.wait(&mut state);
-        }
-        if state.failed || state.lines > state.noted.len() {
-            self.rewrite(&mut state)?;
-        }
-        Ok(())
+        self.shorten(&mut self.state.lock(), Spare::Needed)
     }
 
     /// Everything is settled, or local-only and without a row: nothing has to be named any more.
     pub fn clear(&self) -> Result<()> {
-        self.state.lock().noted.clear();
-        self.compact()
+        let mut state = self.state.lock();
+        state.noted.clear();
+        // Nothing will be noted in it: a full disk need not keep the mount from ending clean.
+        self.shorten(&mut state, Spare::Wanted)
     }
 
-    fn rewrite(&self, state: &mut State) -> Result<()> {
+    fn shorten(&self, state: &mut MutexGuard<'_, State>, spare: Spare) -> Result<()> {
+        while state.syncing {
+            self.synced.wait(state);
+        }
+        if state.failed || state.lines > state.noted.len() {
+            self.rewrite(state, spare)?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&self, state: &mut State, spare: Spare) -> Result<()> {
         let file = open_append(self.store.as_fd(), NEW_NAME, OFlags::TRUNC)?;
         let mut text = String::new();
         for (ino, btime) in &state.noted {
             text.push_str(&format!("{ino} {btime}\n"));
         }
+        let size = text.len() as u64;
+        let allocated = match (allocate(&file, size), spare) {
+            (Ok(allocated), _) => allocated,
+            // The old log has its own still, and is only longer than it need be.
+            (Err(errno), Spare::Needed) => return Err(errno),
+            (Err(_), Spare::Wanted) => size,
+        };
         write_all(&file, text.as_bytes())?;
         fsync(&file)?;
         renameat(&self.store, NEW_NAME, &self.store, NAME)?;
         // From here on the name leads to the new file, whatever fails.
         state.file = file;
         state.lines = state.noted.len();
+        state.size = size;
+        state.allocated = allocated;
         state.failed = true;
         fsync(&self.store)?;
         // The new file was fsynced with all that is noted.
         state.synced = state.written;
         state.failed = false;
         Ok(())
+    }
+}
+
+impl State {
+    /// Asks for more space before the last of it is used, while there may be some.
+    fn keep_spare(&mut self) {
+        if self.allocated < self.size + LOW_SPARE_BYTES {
+            match allocate(&self.file, self.size) {
+                Ok(allocated) => self.allocated = allocated,
+                // It is asked for again with the next line, and needed only when this is used up.
+                Err(errno) => log::debug!("dirty.log: no space is kept for it: {errno}"),
+            }
+        }
+    }
+}
+
+/// Whether a rewritten log may do without space for lines to come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spare {
+    Needed,
+    Wanted,
+}
+
+/// Gets space for lines behind `size`; the file's size stays. The end of what it has then.
+fn allocate(file: &OwnedFd, size: u64) -> Result<u64> {
+    match fallocate(file, FallocateFlags::KEEP_SIZE, size, SPARE_BYTES) {
+        Ok(()) => Ok(size + SPARE_BYTES),
+        // A file system that cannot: nothing to keep, and nothing to ask for again soon.
+        Err(Errno::OPNOTSUPP) => Ok(u64::MAX / 2),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -261,6 +323,26 @@ mod tests {
         log.note(id(7)).expect("note");
         log.clear().expect("clear");
         assert_eq!(std::fs::read_to_string(path.join(NAME)).expect("read"), "");
+        std::fs::remove_dir_all(path).expect("clean up");
+    }
+
+    #[test]
+    fn keeps_space_for_lines_to_come() {
+        use std::os::unix::fs::MetadataExt;
+        let (path, fd) = store("log-spare");
+        let log = DirtyLog::open(fd).expect("open");
+        let spare = || {
+            let found = std::fs::metadata(path.join(NAME)).expect("stat");
+            (found.len(), found.blocks() * 512)
+        };
+        assert_eq!(spare(), (0, SPARE_BYTES));
+        for ino in 1_000_000_000..1_000_002_000 {
+            log.note(id(ino)).expect("note");
+        }
+        let (size, allocated) = spare();
+        assert!(size > LOW_SPARE_BYTES && allocated >= size + LOW_SPARE_BYTES);
+        log.clear().expect("clear");
+        assert_eq!(spare(), (0, SPARE_BYTES));
         std::fs::remove_dir_all(path).expect("clean up");
     }
 
