@@ -11,8 +11,6 @@ export interface Row {
   says: string
   /** It starts from files that were there before: made here and settled, or remote. */
   prepared: boolean
-  /** It has the daemon killed. */
-  kills: boolean
   /** Name of a way in -> why the row says nothing about it. */
   notOn: Record<string, string>
 }

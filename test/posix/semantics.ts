@@ -59,8 +59,12 @@ function notSaidOf(notOn: Row['notOn']): string {
 }
 
 function renderWay({ title, exempt }: ExemptWay): string {
-  const lines = Object.entries(exempt).map(
-    ([row, { reason, answer }]) => `| \`${row}\` | ${cell(answer)} | ${cell(reason)} |`,
+  const { countsOurLinks } = exempt
+  const everywhere =
+    countsOurLinks === undefined ? [] : [['`st_nlink`, in all rows', countsOurLinks] as const]
+  const rows = Object.entries(exempt.rows).map(([row, what]) => [`\`${row}\``, what] as const)
+  const lines = [...everywhere, ...rows].map(
+    ([where, { answer, reason }]) => `| ${where} | ${cell(answer)} | ${cell(reason)} |`,
   )
   return `### ${title}\n\n| row | what a program gets | why |\n|---|---|---|\n${lines.join('\n')}\n`
 }

@@ -17,50 +17,41 @@ import type { Pause } from './rows.ts'
 
 const rowsIn = (mount: Mount) => join(mount.mountpoint, 'rows')
 
+/** Nothing, as for the keeper. */
+const NONE: Exemptions = { rows: {} }
+
 /** Others than the one who mounted are part of the table; only the keeper lets them in. */
 function argumentsOf(engine: EngineName): string[] {
   return engine === 'native' ? ['--allow-other'] : []
 }
 
-/**
- * Does what rows pause for. After a kill of its daemon an engine without a keeper is mounted again
- * when something is to be committed, as a user would.
- */
-function acting(mount: () => Mount, engine: EngineName): Place['onPause'] {
-  let killed = false
-  return async (what: Pause) => {
-    if (what === 'kill-daemon') {
-      await mount().killDaemon()
-      killed = engine !== 'native'
-      return
-    }
-    if (killed) await mount().mount()
-    killed = false
-    await (what === 'commit' ? mount().commit() : mount().commitAll())
-  }
+/** Does what rows pause for. */
+async function act(mount: Mount, what: Pause): Promise<void> {
+  if (what === 'commit') await mount.commit()
+  else if (what === 'commit-all') await mount.commitAll()
+  else await mount.killDaemon()
 }
 
-async function placeIn(
-  engine: EngineName,
+function placeIn(
   mount: Mount,
   settle: (mount: Mount) => Promise<unknown> = async () => undefined,
-): Promise<Place> {
+): Place {
   return {
     root: rowsIn(mount),
     settle: async () => {
       await settle(mount)
       return rowsIn(mount)
     },
-    onPause: acting(() => mount, engine),
+    onPause: (what) => act(mount, what),
   }
 }
 
 /** Files that were made a moment ago and never settled, with passthrough where it is granted. */
-export function fresh(engine: EngineName, exempt: Exemptions = {}): WayIn {
+export function fresh(engine: EngineName, exempt: Exemptions = NONE): WayIn {
   return {
     name: 'fresh',
     exempt,
-    open: async (t) => placeIn(engine, await withMount(t, { engine, args: argumentsOf(engine) })),
+    open: async (t) => placeIn(await withMount(t, { engine, args: argumentsOf(engine) })),
   }
 }
 
@@ -70,25 +61,25 @@ export const served: WayIn = {
   open: async (t) => {
     const env = { MODELCACHE_KEEPER: servedKeeper(tempDir(t)) }
     const args = argumentsOf('native')
-    return placeIn('native', await withMount(t, { engine: 'native', args, env }))
+    return placeIn(await withMount(t, { engine: 'native', args, env }))
   },
 }
 
 /** Files that are settled: clean, with a row and an object, their attributes cached. */
-export function committed(engine: EngineName, exempt: Exemptions = {}): WayIn {
+export function committed(engine: EngineName, exempt: Exemptions = NONE): WayIn {
   return {
     name: 'committed',
     preparedOnly: true,
     exempt,
     open: async (t) => {
       const mount = await withMount(t, { engine, args: argumentsOf(engine) })
-      return placeIn(engine, mount, () => mount.commitAll())
+      return placeIn(mount, () => mount.commitAll())
     },
   }
 }
 
 /** Placeholders: another mount, with an empty store, of the root that was committed in the first. */
-export function remote(engine: EngineName, exempt: Exemptions = {}): WayIn {
+export function remote(engine: EngineName, exempt: Exemptions = NONE): WayIn {
   return {
     name: 'remote',
     preparedOnly: true,
@@ -98,7 +89,7 @@ export function remote(engine: EngineName, exempt: Exemptions = {}): WayIn {
 }
 
 /** The same where there are no placeholders: everything was fetched before it was mounted. */
-export function fetched(engine: EngineName, exempt: Exemptions = {}): WayIn {
+export function fetched(engine: EngineName, exempt: Exemptions = NONE): WayIn {
   return { ...remote(engine, exempt), name: 'fetched' }
 }
 
@@ -112,17 +103,17 @@ async function fromElsewhere(t: TestContext, engine: EngineName): Promise<Place>
     mount = await withMount(t, { engine, args })
     return rowsIn(mount)
   }
-  return { root: rowsIn(origin), settle, onPause: acting(() => mount, engine) }
+  return { root: rowsIn(origin), settle, onPause: (what) => act(mount, what) }
 }
 
 /** A mount with --read-only; the oracle is the plain directory, bind-mounted read-only. */
-export function readOnly(engine: EngineName, exempt: Exemptions = {}): WayIn {
+export function readOnly(engine: EngineName, exempt: Exemptions = NONE): WayIn {
   return {
     name: 'read-only',
     exempt,
     oracle: boundReadOnly,
     open: async (t) =>
-      placeIn(engine, await withMount(t, { engine }), async (mount) => {
+      placeIn(await withMount(t, { engine }), async (mount) => {
         await mount.unmount()
         await mount.mount(['--read-only'])
       }),

@@ -34,7 +34,7 @@ class Child:
     def _run(self, function: Callable[["Child"], Any], fd: int, as_nobody: bool) -> None:
         code = 1
         try:
-            if as_nobody:
+            if as_nobody and os.getuid() != NOBODY:
                 os.setgroups([])
                 os.setresgid(NOBODY, NOBODY, NOBODY)
                 os.setresuid(NOBODY, NOBODY, NOBODY)
@@ -51,8 +51,12 @@ class Child:
             os._exit(code)
 
     def tell(self) -> None:
-        """Lets the other side go on."""
-        os.write(self.outbox, b".")
+        """Lets the other side go on. What a child failed with is told by its result."""
+        try:
+            os.write(self.outbox, b".")
+        except BrokenPipeError:
+            self.result()
+            raise
 
     def hear(self) -> None:
         """Waits for the other side's word."""

@@ -40,7 +40,6 @@ def describe() -> None:
                     "section": row.section,
                     "says": row.says,
                     "prepared": row.prepare is not None,
-                    "kills": row.kills,
                     "notOn": row.not_on,
                 }
                 for row in ROWS.values()

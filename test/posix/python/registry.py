@@ -19,8 +19,6 @@ class Row:
     # The way in ("remote", ...) -> why the row says nothing about it.
     not_on: dict[str, str] = field(default_factory=dict)
     deadline: int = 60
-    # It pauses for `kill-daemon`: an engine without a keeper does not outlive that.
-    kills: bool = False
 
 
 ROWS: dict[str, Row] = {}
@@ -33,7 +31,6 @@ def behaviour(
     prepare: Prepare | None = None,
     not_on: dict[str, str] | None = None,
     deadline: int = 60,
-    kills: bool = False,
 ) -> Callable[[Act], Act]:
     """Adds a function to the table under its own name."""
 
@@ -41,7 +38,7 @@ def behaviour(
         name = act.__name__
         if name in ROWS:
             raise ValueError(f"two behaviours are called {name}")
-        ROWS[name] = Row(name, section, says, act, prepare, not_on or {}, deadline, kills)
+        ROWS[name] = Row(name, section, says, act, prepare, not_on or {}, deadline)
         return act
 
     return add

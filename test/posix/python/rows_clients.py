@@ -13,7 +13,7 @@ import system
 from children import elsewhere
 from files import MIB, content, digest, listing, opened, read, write
 from registry import behaviour
-from trace import Trace, outcome
+from trace import Trace, link_count, outcome
 
 SECTION = "Clients"
 RD, WR, RW = os.O_RDONLY, os.O_WRONLY, os.O_RDWR
@@ -174,7 +174,7 @@ def idle_streams(place: str, trace: Trace) -> None:
         os.rename("new", str(number + 2))
     wrong = [n for n, fd in enumerate(streams) if os.read(fd, MIB) != content(5000 + n, str(n))]
     trace.note("wrong", wrong)
-    trace.note("links", [os.fstat(stream).st_nlink for stream in streams])
+    trace.note("links", [link_count(os.fstat(stream)) for stream in streams])
     for stream in streams:
         os.close(stream)
     trace.note("left", listing("."))

@@ -10,7 +10,7 @@ from children import Child, at_once, elsewhere
 from files import listing, write
 from registry import behaviour
 from system import DirStream
-from trace import Trace, outcome
+from trace import Trace, link_count, outcome
 
 SECTION = "Directories"
 DT = {4: "directory", 8: "file", 10: "link", 1: "fifo"}
@@ -18,8 +18,12 @@ MANY = 10_000
 
 
 def ten_thousand(place: str) -> None:
+    """Most are links, whose content needs no file to be settled or fetched."""
     for number in range(MANY):
-        os.close(os.open(f"{place}/n{number:05d}", os.O_CREAT | os.O_WRONLY, 0o644))
+        if number % 20:
+            os.symlink(f"../{number}", f"{place}/n{number:05d}")
+        else:
+            write(f"{place}/n{number:05d}", b"x")
 
 
 @behaviour(SECTION, "names are listed in the order of their bytes, so that a client's first match is right")
@@ -80,7 +84,10 @@ def many_names(place: str, trace: Trace) -> None:
         while not child.heard(0):
             name = f"n{turns * 37 % MANY:05d}-extra"
             write(name)
-            os.unlink(name)
+            os.rename(name, name + "-extra")
+            os.unlink(name + "-extra")
+            os.mkdir(name)
+            os.rmdir(name)
             turns += 1
         return turns
 
@@ -93,7 +100,7 @@ def many_names(place: str, trace: Trace) -> None:
     churner.tell()
     trace.claim("they came and went", churner.result() > 0)
     with os.scandir() as entries:
-        trace.note("types", {entry.is_file(follow_symlinks=False) for entry in entries})
+        trace.note("types", sum(entry.is_file(follow_symlinks=False) for entry in entries))
     trace.note("sizes", sum(os.lstat(name).st_size for name in os.listdir()))
 
 
@@ -211,7 +218,7 @@ def one_winner(place: str, trace: Trace) -> None:
 
     wins = at_once(8, races)
     trace.note("winners", [sum(won[index] for won in wins) for index in range(4)])
-    trace.note("links", os.stat("source").st_nlink)
+    trace.note("links", link_count(os.stat("source")))
 
 
 @behaviour(SECTION, "rmtree (openat, unlinkat) and rm -rf remove a tree, also while others add to it")

@@ -9,7 +9,7 @@ from children import elsewhere
 from files import content, digest, listing, opened, read, write
 from registry import NO_LINKS, behaviour
 from system import AT_FDCWD, AT_SYMLINK_FOLLOW, linkat
-from trace import Trace
+from trace import Trace, link_count
 
 SECTION = "Hard links and inode numbers"
 RD, WR, RW, CREAT = os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_CREAT
@@ -29,7 +29,7 @@ def links(place: str, trace: Trace) -> None:
     os.chdir(place)
     trace.note("found", [os.stat("a"), os.stat("b"), os.path.samefile("a", "b")])
     os.link("a", "d/c")
-    trace.note("three", [os.stat(name).st_nlink for name in ("a", "b", "d/c")])
+    trace.note("three", [link_count(os.stat(name)) for name in ("a", "b", "d/c")])
     fd = os.open("b", RW)
     os.pwrite(fd, b"by b", 10)
     trace.note("seen by a", read("a")[:20])
@@ -37,13 +37,13 @@ def links(place: str, trace: Trace) -> None:
     os.utime("d/c", ns=(1, 2))
     trace.note("attributes", [os.stat("b"), os.stat("b").st_mtime_ns])
     os.unlink("a")
-    trace.note("two left", [os.fstat(fd).st_nlink, os.stat("b").st_nlink])
+    trace.note("two left", [link_count(os.fstat(fd)), link_count(os.stat("b"))])
     os.rename("b", "e")
     write("other", b"other")
     os.rename("other", "d/c")
-    trace.note("one left", [os.fstat(fd), elsewhere(lambda: os.stat("e").st_nlink)])
+    trace.note("one left", [os.fstat(fd), elsewhere(lambda: link_count(os.stat("e")))])
     os.unlink("e")
-    trace.note("none left", os.fstat(fd).st_nlink)
+    trace.note("none left", link_count(os.fstat(fd)))
     os.close(fd)
     trace.note("in the end", listing("."))
 
@@ -55,13 +55,13 @@ def link_errors(place: str, trace: Trace) -> None:
                        ("a", "n" * 256), ("a", "")]:
         trace.call(f"{one} {other[:5]}", os.link, one, other)
     linkat(AT_FDCWD, "l", "link-to-link", 0)
-    trace.note("of a link", [os.readlink("link-to-link"), os.lstat("l").st_nlink])
+    trace.note("of a link", [os.readlink("link-to-link"), link_count(os.lstat("l"))])
     linkat(AT_FDCWD, "l", "followed", AT_SYMLINK_FOLLOW)
-    trace.note("followed", [os.path.samefile("followed", "single"), os.stat("single").st_nlink])
+    trace.note("followed", [os.path.samefile("followed", "single"), link_count(os.stat("single"))])
     fd = os.open("single", RD)
     os.unlink("single")
     os.unlink("followed")
-    trace.note("no name", os.fstat(fd).st_nlink)
+    trace.note("no name", link_count(os.fstat(fd)))
     trace.call("linked back", linkat, AT_FDCWD, f"/proc/self/fd/{fd}", "back", AT_SYMLINK_FOLLOW)
     os.close(fd)
 
@@ -73,34 +73,34 @@ def committed_links(place: str, trace: Trace) -> None:
     write("other", content(1000, "other"))
     for turn in range(2):
         trace.pause("commit-all")
-        numbers = [os.stat("model").st_nlink, os.lstat("model").st_nlink]
+        numbers = [link_count(os.stat("model")), link_count(os.lstat("model"))]
         fd = os.open("model", RD)
-        numbers.append(os.fstat(fd).st_nlink)
-        numbers.append(elsewhere(lambda: os.stat("model").st_nlink))
+        numbers.append(link_count(os.fstat(fd)))
+        numbers.append(elsewhere(lambda: link_count(os.stat("model"))))
         with os.scandir(".") as entries:
-            numbers += [e.stat(follow_symlinks=False).st_nlink for e in entries if e.name == "model"]
+            numbers += [link_count(e.stat(follow_symlinks=False)) for e in entries if e.name == "model"]
         trace.note(f"one name {turn}", numbers)
         os.link("model", "second")
-        trace.note(f"two names {turn}", [os.fstat(fd).st_nlink, os.stat("second").st_nlink])
+        trace.note(f"two names {turn}", [link_count(os.fstat(fd)), link_count(os.stat("second"))])
         os.close(fd)
         trace.pause("commit-all")
-        trace.note(f"committed again {turn}", [os.stat("model").st_nlink, os.stat("second").st_nlink])
+        trace.note(f"committed again {turn}", [link_count(os.stat("model")), link_count(os.stat("second"))])
         os.unlink("second")
-        trace.note(f"one again {turn}", os.stat("model").st_nlink)
+        trace.note(f"one again {turn}", link_count(os.stat("model")))
         os.utime("model", ns=(turn, turn))
     fd = os.open("model", RD)
     os.unlink("model")
-    trace.note("unlinked and open", [os.fstat(fd).st_nlink, elsewhere(lambda: os.fstat(fd).st_nlink)])
+    trace.note("unlinked and open", [link_count(os.fstat(fd)), elsewhere(lambda: link_count(os.fstat(fd)))])
     trace.call("linked back", linkat, AT_FDCWD, f"/proc/self/fd/{fd}", "back", AT_SYMLINK_FOLLOW)
     trace.pause("commit-all")
-    trace.note("after a commit", [os.fstat(fd).st_nlink, len(os.pread(fd, 300_000, 0))])
+    trace.note("after a commit", [link_count(os.fstat(fd)), len(os.pread(fd, 300_000, 0))])
     os.close(fd)
     reader = os.open("other", RD)
     write("new", b"new")
     os.rename("new", "other")
-    trace.note("overwritten and open", os.fstat(reader).st_nlink)
+    trace.note("overwritten and open", link_count(os.fstat(reader)))
     trace.pause("commit-all")
-    trace.note("and after a commit", [os.fstat(reader).st_nlink, digest("other")])
+    trace.note("and after a commit", [link_count(os.fstat(reader)), digest("other")])
     os.close(reader)
 
 
@@ -170,9 +170,9 @@ def link_rename_unlink(place: str, trace: Trace) -> None:
     ino = os.fstat(fd).st_ino
 
     def counts(*names: str) -> list:
-        known = [[os.stat(name).st_nlink, elsewhere(lambda name=name: os.stat(name).st_nlink)] for name in names]
+        known = [[link_count(os.stat(name)), elsewhere(lambda name=name: link_count(os.stat(name)))] for name in names]
         same = all(os.stat(name).st_ino == ino for name in names)
-        return [os.fstat(fd).st_nlink, known, same, sorted(os.listdir())]
+        return [link_count(os.fstat(fd)), known, same, sorted(os.listdir())]
 
     os.link("f", "g")
     trace.note("linked", counts("f", "g"))

@@ -312,12 +312,14 @@ def held_while_replaced(place: str, trace: Trace) -> None:
             held.append((fd, found.st_size))
             names.update(os.listdir())
         numbers = [os.fstat(fd).st_ino for fd, _ in held]
+        links = []
         for fd, size in held:
             data = os.pread(fd, 3 * MIB, 0)
-            whole = data == content(2 * MIB, "old") or (len(data) > 0 and data == data[:1] * len(data))
+            first = data == content(2 * MIB, "old")
+            whole = first or (len(data) > 0 and data == data[:1] * len(data))
+            links += [] if first or fd == held[-1][0] else [os.fstat(fd).st_nlink]
             if len(data) != size or os.fstat(fd).st_size != size or not whole:
                 wrong.append([size, len(data)])
-        links = [os.fstat(fd).st_nlink for fd, _ in held[:-1]]
         return [wrong, len(held) > 1, set(links) <= {0}, len(set(numbers)) == len(numbers), sorted(names)]
 
     reader = Child(holds)

@@ -5,7 +5,7 @@ import os
 from children import Child, at_once, elsewhere
 from files import MIB, content, digest, listing, opened, read, write
 from registry import behaviour
-from trace import Trace, outcome
+from trace import Trace, link_count, outcome
 
 SECTION = "What was there before"
 RD, WR, RW, CREAT = os.O_RDONLY, os.O_WRONLY, os.O_RDWR, os.O_CREAT
@@ -128,7 +128,7 @@ def removed_while_open(place: str, trace: Trace) -> None:
     os.rename("3", "three")
     write("4", b"truncated in place")
     for name, fd in fds.items():
-        trace.note(name, [os.fstat(fd).st_nlink, os.pread(fd, 3 * MIB, 0)])
+        trace.note(name, [link_count(os.fstat(fd)), os.pread(fd, 3 * MIB, 0)])
     writer = os.open("three", RW)
     os.pwrite(writer, b"written", 1000)
     trace.note("written", os.pread(fds["3"], 3 * MIB, 0))

@@ -161,7 +161,7 @@ def watching(place: str, trace: Trace) -> None:
 
 
 @behaviour(SECTION, "programs go on over a kill of the daemon: files that are open, and new ones",
-           prepare=make_log, kills=True)
+           prepare=make_log)
 def daemon_killed(place: str, trace: Trace) -> None:
     os.chdir(place)
     fd = os.open("model", RW)

@@ -65,6 +65,11 @@ def stat_facts(value: os.stat_result) -> dict[str, Any]:
     return facts
 
 
+def link_count(value: os.stat_result) -> dict[str, int]:
+    """A file's link count, by the name under which a mount may count one link more."""
+    return {"nlink": value.st_nlink}
+
+
 def outcome(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """What a call answered, or the name of its errno."""
     try:
