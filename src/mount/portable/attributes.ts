@@ -80,14 +80,14 @@ function fgetattr(parts: Parts, request: Request): number {
 
 /** Attributes as programs see them: links without ours, and what a record says. */
 function answerOf(
-  { marks, hidden, hydration }: Parts,
+  { marks, hydration }: Parts,
   stats: BigIntStats,
   own: PlaceholderRecord | undefined,
   moreLinks = 0n,
 ): StatAnswer {
   const key = inodeKey(inodeIdOf(stats))
   const record = own ?? (stats.isDirectory() ? hydration.listing(key) : undefined)
-  const links = Math.max(0, marks.links(stats) - hidden.pendingLinks(key))
+  const links = marks.links(stats)
   const answer = {
     ino: stats.ino,
     links: BigInt(links) + moreLinks,

@@ -1,185 +1,94 @@
-import { accessSync, closeSync, constants } from 'node:fs'
-import type { Clock, Logger, Timer } from '../../base/index.ts'
-import { messageOf, nextTurn } from '../../base/index.ts'
-import { isBelow, nameOf, parentOf } from './native-path.ts'
-import { type OpenDirectory, type Pin, type Places, procPath } from './places.ts'
+import { closeSync } from 'node:fs'
+import { type Clock, ModelcacheError, type Timer } from '../../base/index.ts'
+import { type Hiding, hidingOf, isHiddenName } from './libfuse.ts'
+import { isBelow, nameOf } from './native-path.ts'
+import type { Pin } from './places.ts'
 import type { Request } from './request.ts'
 
-/** fuse.c, hidden_name: the node's number and a counter. */
-const HIDDEN_NAME = /^\.fuse_hidden[0-9a-f]{16}$/
 /**
- * After this a removal is what it was, if its thread says nothing more. libfuse takes microseconds
- * from its first rename to the second; a rename that is later still is no less atomic for programs,
- * since the kernel lets nobody look into the directory until it is done.
+ * For so long a file without a name can still be opened by a program that looked the name up before
+ * it went; later ones are told ESTALE, and look again. What it takes on disk is free afterwards.
  */
-const REMOVAL_MS = 10
+const KEPT_MS = 100
+/** Files that are kept and not open; each takes a descriptor. */
+const MAX_KEPT = 128
 
 interface HiddenName {
   /** As libfuse calls it now; renames of directories change it. */
   path: string
   readonly pin: Pin
-  /** The name that is still in the tree, until it is known whether it is removed or replaced. */
-  pending: PendingRemoval | undefined
-}
-
-interface PendingRemoval {
-  path: string
-  readonly thread: Buffer
   readonly timer: Timer
-  readonly decided: PromiseWithResolvers<void>
-}
-
-/** Operations for which the kernel locks directories against changes of the names in them. */
-const LOCKED: { readonly [name in Request['name']]?: (request: Request) => string[] } = {
-  create: ({ path }) => [parentOf(path)],
-  mknod: ({ path }) => [parentOf(path)],
-  mkdir: ({ path }) => [parentOf(path)],
-  unlink: ({ path }) => [parentOf(path)],
-  rmdir: ({ path }) => [parentOf(path)],
-  symlink: ({ dest }) => [parentOf(dest)],
-  link: ({ dest }) => [parentOf(dest)],
-  rename: ({ path, dest }) => [parentOf(path), parentOf(dest)],
-  readdir: ({ path }) => [path],
-  fsyncdir: ({ path }) => [path],
-}
-/** Operations for which libfuse waits until nothing goes on below these directories. */
-const EMPTIED: { readonly [name in Request['name']]?: (request: Request) => string[] } = {
-  rmdir: ({ path }) => [path],
-  rename: ({ path, dest }) => [path, dest],
 }
 
 /**
- * libfuse 2 knows files by paths, so it renames an open file to `.fuse_hidden…` where a program
- * removes it or renames over it. Those names never come into being here: the file keeps a
- * descriptor, by which every operation on the hidden path reaches it, and loses the name that the
- * program took from it. (Its option `hard_remove` is no way out: then nothing reaches the file.)
- *
- * The same two steps begin a removal and a replacement, and only the replacement goes on: with
- * rename(2) by the same thread. Until then the name stays in the tree, so that a replacement is one
- * step on disk, too. It is a removal as soon as the thread does something else, or somebody shows
- * that the kernel has let the directory go, or time passes.
+ * libfuse 2 knows files by paths, so it renames a file whose name is about to go to a hidden one.
+ * Those names never come into being here: the file keeps a descriptor, by which every operation on
+ * the hidden path reaches it, and what the program asked for is done to its name at once. (libfuse's
+ * option `hard_remove` is no way out: then nothing reaches an open file any more.)
  */
 export class HiddenNames {
-  readonly #places: Places
   readonly #clock: Pick<Clock, 'setTimeout'>
-  readonly #logger: Logger
-  readonly #remove: (path: string) => void
+  readonly #isOpen: (key: string) => boolean
   readonly #hidden = new Map<string, HiddenName>()
-  /** By the name in the tree. */
-  readonly #pending = new Map<string, HiddenName>()
-  /** The path that a thread was told is free, by its last request. */
-  readonly #free = new Map<Buffer, string>()
+  /** What a thread is about to do with the path of its last request. */
+  readonly #announced = new Map<Buffer, { path: string; hiding: Hiding }>()
 
-  /** @param remove takes a file's name out of the tree, and tells of it */
-  constructor(
-    places: Places,
-    clock: Pick<Clock, 'setTimeout'>,
-    logger: Logger,
-    remove: (path: string) => void,
-  ) {
-    this.#places = places
+  /** @param isOpen whether a program has the inode open */
+  constructor(clock: Pick<Clock, 'setTimeout'>, isOpen: (key: string) => boolean) {
     this.#clock = clock
-    this.#logger = logger
-    this.#remove = remove
+    this.#isOpen = isOpen
   }
 
   /** The descriptor of a hidden path. */
   get(path: string): Pin | undefined {
-    return this.#hidden.size === 0 ? undefined : this.#hidden.get(path)?.pin
+    return this.#hidden.get(path)?.pin
   }
 
-  /** Whether a name of the inode is about to go: it is no link of the file any more. */
-  pendingLinks(key: string): number {
-    let count = 0
-    for (const { pin } of this.#pending.values()) {
-      count += pin.key === key ? 1 : 0
-    }
-    return count
+  /** Whether a path is one of libfuse's, kept or not. */
+  isHidden(path: string): boolean {
+    return isHiddenName(nameOf(path))
   }
 
-  /** Whether anything hidden would lose its path if this directory went from libfuse's table. */
-  hasBelow(directory: string): boolean {
-    return [...this.#hidden.keys()].some((path) => isBelow(path, directory))
-  }
-
-  /** A getattr found nothing: libfuse looks before it hides. */
+  /** A getattr finds nothing: libfuse looks whether a hidden name is free before it takes it. */
   notFound(request: Request, path: string): void {
-    if (HIDDEN_NAME.test(nameOf(path))) {
-      this.#free.set(request.thread, path)
+    if (this.isHidden(path)) {
+      const hiding = hidingOf(request.statAddress)
+      if (hiding !== undefined) {
+        this.#announced.set(request.thread, { path, hiding })
+      }
     }
   }
 
-  /** Whether this rename is libfuse's own. Other programs' names of that form are names. */
-  isHiding(request: Request, isOpen: boolean): boolean {
-    const { path, dest, thread } = request
-    return (
-      isOpen &&
-      this.#free.get(thread) === dest &&
-      parentOf(path) === parentOf(dest) &&
-      HIDDEN_NAME.test(nameOf(dest))
+  /** Why libfuse renames a file to a hidden name. */
+  hidingBy({ thread, dest }: Request): Hiding {
+    const announced = this.#announced.get(thread)
+    this.#announced.delete(thread)
+    if (announced?.path !== dest) {
+      throw new ModelcacheError('libfuse hides a file for no known reason', {
+        code: 'hidden-unannounced',
+        errno: 'EIO',
+      })
+    }
+    return announced.hiding
+  }
+
+  /** From now on the hidden path leads to the file. Takes the descriptor. */
+  add(path: string, pin: Pin): void {
+    const timer = this.#clock.setTimeout(() => {
+      if (!this.#isOpen(pin.key)) {
+        this.drop(hidden.path)
+      }
+    }, KEPT_MS)
+    const hidden: HiddenName = { path, pin, timer }
+    this.#hidden.set(path, hidden)
+    this.#dropOldest()
+  }
+
+  /** Whether an open file would lose its path if libfuse forgot this directory. */
+  hasOpenBelow(directory: string): boolean {
+    return [...this.#hidden.values()].some(
+      ({ path, pin }) => isBelow(path, directory) && this.#isOpen(pin.key),
     )
-  }
-
-  /**
-   * Answers libfuse's rename. The name itself goes later, so what would forbid that is asked now.
-   *
-   * @param pin of the file; kept here
-   */
-  hide(request: Request, directory: OpenDirectory, pin: Pin): void {
-    const { path, dest, thread } = request
-    accessSync(directory.at, constants.W_OK | constants.X_OK)
-    const timer = this.#clock.setTimeout(() => void this.#timeIsUp(hidden), REMOVAL_MS)
-    const decided = Promise.withResolvers<void>()
-    const hidden: HiddenName = { path: dest, pin, pending: { path, thread, timer, decided } }
-    this.#hidden.set(dest, hidden)
-    this.#pending.set(path, hidden)
-  }
-
-  /**
-   * Decides, before an operation, about names that it shows to be removed.
-   *
-   * @returns what the operation has to wait for
-   */
-  before(request: Request): Promise<void> | undefined {
-    if (request.name !== 'rename' && this.#free.size > 0) {
-      this.#free.delete(request.thread)
-    }
-    if (this.#pending.size === 0) {
-      return undefined
-    }
-    const locked = LOCKED[request.name]?.(request) ?? []
-    const emptied = EMPTIED[request.name]?.(request) ?? []
-    for (const hidden of [...this.#pending.values()]) {
-      const { path, thread } = hidden.pending ?? {}
-      if (path === undefined) {
-        continue
-      }
-      const isOwn = thread === request.thread
-      const isReplacement = isOwn && request.name === 'rename' && request.dest === path
-      const isShown =
-        locked.includes(parentOf(path)) || emptied.some((directory) => isBelow(path, directory))
-      if (!isReplacement && (isOwn || isShown)) {
-        this.#removed(hidden)
-      }
-    }
-    const isLookup = request.name === 'getattr' || request.name === 'fgetattr'
-    return isLookup ? this.#pending.get(request.path)?.pending?.decided.promise : undefined
-  }
-
-  /** The name that a rename replaces is no removal; called whether the rename worked or not. */
-  replaced(path: string): void {
-    const hidden = this.#pending.get(path)
-    if (hidden !== undefined) {
-      this.#decide(hidden)
-    }
-  }
-
-  /** A file that is to be replaced by a directory has to go first. */
-  removeFirst(path: string): void {
-    const hidden = this.#pending.get(path)
-    if (hidden !== undefined) {
-      this.#removed(hidden)
-    }
   }
 
   /** libfuse follows renames of directories. */
@@ -193,79 +102,35 @@ export class HiddenNames {
     }
   }
 
-  /** The last use of a hidden path is over. True if it was one. */
-  drop(path: string): boolean {
+  /** The last use of a hidden path is over. */
+  drop(path: string): void {
     const hidden = this.#hidden.get(path)
-    if (hidden === undefined) {
-      return false
+    if (hidden !== undefined) {
+      this.#hidden.delete(path)
+      hidden.timer.cancel()
+      closeSync(hidden.pin.fd)
     }
-    this.#close(hidden)
-    return true
   }
 
-  /** Nobody has the inode open any more, so that libfuse knows no hidden name of it. */
+  /** Nobody has the inode open any more. */
   dropInode(key: string): void {
-    for (const hidden of [...this.#hidden.values()]) {
-      if (hidden.pin.key === key) {
-        this.#close(hidden)
+    for (const { path, pin } of [...this.#hidden.values()]) {
+      if (pin.key === key) {
+        this.drop(path)
       }
-    }
-  }
-
-  /** Resolves when no name in the tree waits for a decision. */
-  async settled(): Promise<void> {
-    while (this.#pending.size > 0) {
-      const waiting = [...this.#pending.values()].map((hidden) => hidden.pending?.decided.promise)
-      await Promise.all(waiting)
     }
   }
 
   close(): void {
-    for (const hidden of [...this.#hidden.values()]) {
-      this.#close(hidden)
+    for (const path of [...this.#hidden.keys()]) {
+      this.drop(path)
     }
   }
 
-  async #timeIsUp(hidden: HiddenName): Promise<void> {
-    // What libfuse's thread asked while this thread was busy comes first.
-    await nextTurn()
-    if (hidden.pending !== undefined) {
-      this.#removed(hidden)
-    }
-  }
-
-  #close(hidden: HiddenName): void {
-    if (hidden.pending !== undefined) {
-      this.#removed(hidden)
-    }
-    this.#hidden.delete(hidden.path)
-    closeSync(hidden.pin.fd)
-  }
-
-  #removed(hidden: HiddenName): void {
-    const path = hidden.pending?.path
-    this.#decide(hidden)
-    try {
-      // Behind us the name may have become another file's, which is nobody's to remove.
-      if (path !== undefined && this.#places.find(path)?.ino === hidden.pin.stats.ino) {
-        this.#remove(path)
-      }
-    } catch (error) {
-      this.#logger.error('a removed file stays under its name', {
-        path,
-        reason: messageOf(error),
-        at: procPath(hidden.pin.fd),
-      })
-    }
-  }
-
-  #decide(hidden: HiddenName): void {
-    const { pending } = hidden
-    if (pending !== undefined) {
-      hidden.pending = undefined
-      this.#pending.delete(pending.path)
-      pending.timer.cancel()
-      pending.decided.resolve()
+  #dropOldest(): void {
+    const kept = [...this.#hidden.values()].filter(({ pin }) => !this.#isOpen(pin.key))
+    for (const { path } of kept.slice(0, Math.max(0, kept.length - MAX_KEPT))) {
+      this.drop(path)
     }
   }
 }

@@ -67,3 +67,12 @@ export function* directoriesIn(places: Places, path: string): Generator<string> 
     closeSync(fd)
   }
 }
+
+export function isEmptyDirectory(places: Places, path: string): boolean {
+  const fd = places.open(path, FOR_LISTING)
+  try {
+    return directoryEntries(fd).length === 0
+  } finally {
+    closeSync(fd)
+  }
+}

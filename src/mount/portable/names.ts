@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { linkFd, ModelcacheError, mknod as makeNode, openAt } from '../../base/index.ts'
 import { inodeIdOf } from '../../tree/index.ts'
+import { readLinkOf } from './link-target.ts'
 import { below, nameOf, parentOf, toNative } from './native-path.ts'
 import { type Parts, reach, whenListed } from './parts.ts'
 import { type OpenDirectory, pinOf } from './places.ts'
@@ -41,16 +42,24 @@ export function nameOperations(parts: Parts): NameOperations {
       }),
     link: ({ path, dest }) =>
       whenListed(parts, parentOf(dest), (directory) => link(parts, path, dest, directory)),
-    unlink: ({ path }) =>
-      parts.hidden.drop(path)
-        ? 0
-        : whenListed(parts, parentOf(path), () => {
-            removeFile(parts, path)
-            return 0
-          }),
+    unlink: ({ path }) => {
+      if (parts.hidden.isHidden(path)) {
+        parts.hidden.drop(path)
+        return 0
+      }
+      return whenListed(parts, parentOf(path), () => {
+        removeFile(parts, path)
+        return 0
+      })
+    },
     rmdir: ({ path }) => rmdir(parts, path),
     readlink: (request) => {
       const { path } = request
+      const hidden = parts.hidden.get(path)
+      if (hidden !== undefined) {
+        request.putTarget(readLinkOf(hidden.fd))
+        return 0
+      }
       return parts.places.inDirectory(parentOf(path), (directory) => {
         request.putTarget(readlinkSync(below(directory.at, nameOf(path)), 'buffer'))
         return 0
@@ -124,7 +133,7 @@ function rmdir(parts: Parts, path: string): number | Promise<number> {
       rmdirSync(below(directory.at, nameOf(path)))
       parts.marks.removedDirectory(path, inodeIdOf(stats))
       parts.marks.changed(parentOf(path))
-      if (parts.hidden.hasBelow(path)) {
+      if (parts.hidden.hasOpenBelow(path)) {
         // libfuse would forget the directory and could not name the open files in it any more, so
         // that nobody could read them. This answer makes the kernel forget it alone.
         throw refusal('ENOENT', `rmdir ${path}: removed, with open files in it`)

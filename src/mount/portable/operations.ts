@@ -7,7 +7,7 @@ import { HiddenNames } from './hidden-names.ts'
 import { Hydration } from './hydration.ts'
 import { listingOperations } from './listing.ts'
 import { Marks } from './marks.ts'
-import { nameOperations, removeFile } from './names.ts'
+import { nameOperations } from './names.ts'
 import { OpenFiles } from './open-files.ts'
 import { openingOperations } from './opening.ts'
 import type { Parts } from './parts.ts'
@@ -34,8 +34,7 @@ export function createParts({ tree, fetchDeadlineMs, logger, clock }: PartsOptio
   const truncations = new Truncations()
   const questions = new Questions(fetchDeadlineMs, clock, logger)
   const hydration = new Hydration({ questions, files, truncations, clock, logger })
-  const remove = (path: string) => removeFile({ places, marks }, path)
-  const hidden = new HiddenNames(places, clock, logger, remove)
+  const hidden = new HiddenNames(clock, (key) => files.isOpen(key))
   const counters = { reads: 0, readBytes: 0, writes: 0 }
   const { extents } = tree.paths
   return {
@@ -53,7 +52,7 @@ export function createParts({ tree, fetchDeadlineMs, logger, clock }: PartsOptio
   }
 }
 
-/** Each operation, after what it shows of removals that wait for a decision. */
+/** Each operation, after the times that its thread was asked to set. */
 export function allOperations(parts: Parts, tree: string): Operations {
   const times = new PendingTimes()
   const operations: Operations = {
@@ -73,7 +72,6 @@ export function allOperations(parts: Parts, tree: string): Operations {
 function guard(parts: Parts, times: PendingTimes, operation: Operation): Operation {
   return (request) => {
     times.set(parts, request)
-    const wait = parts.hidden.before(request)
-    return wait === undefined ? operation(request) : wait.then(() => operation(request))
+    return operation(request)
   }
 }

@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
-import { type Clock, isErrno, type Logger, ModelcacheError, nextTurn } from '../../base/index.ts'
+import { type Clock, isErrno, type Logger, ModelcacheError } from '../../base/index.ts'
 import { type InodeId, inodeKey, type Stamp } from '../../tree/index.ts'
 import type { Engine, EngineHandlers, EngineStats, Lease, Snapshot } from '../engine.ts'
 import type { LocalTree } from '../local/local-tree.ts'
@@ -127,9 +127,8 @@ class PortableEngine implements Engine {
   }
 
   /** One moment of the tree: this thread runs nothing else while it walks. */
-  async snapshot(all: boolean): Promise<Snapshot> {
-    await this.#parts.hidden.settled()
-    return await this.#tree.snapshot(all, false)
+  snapshot(all: boolean): Promise<Snapshot> {
+    return this.#tree.snapshot(all, false)
   }
 
   committed(snapshot: number, again: readonly InodeId[]): void {
@@ -178,7 +177,6 @@ class PortableEngine implements Engine {
   async #close(clean: boolean): Promise<void> {
     this.#watch.stop()
     this.#parts.hidden.close()
-    await nextTurn()
     this.#parts.files.close()
     await this.#tree.close(clean)
     this.#end.resolve(undefined)

@@ -1,11 +1,12 @@
 /** rename: two names change at once; and libfuse's own renames of open files. */
-import { type BigIntStats, renameSync } from 'node:fs'
-import { inodeIdOf, inodeKey } from '../../tree/index.ts'
-import { directoriesIn } from './listing.ts'
-import { type Loss, prepareLoss } from './names.ts'
+import { type BigIntStats, closeSync, renameSync } from 'node:fs'
+import { ModelcacheError } from '../../base/index.ts'
+import { inodeIdOf } from '../../tree/index.ts'
+import { directoriesIn, isEmptyDirectory } from './listing.ts'
+import { type Loss, prepareLoss, removeFile } from './names.ts'
 import { below, nameOf, parentOf } from './native-path.ts'
 import { type Parts, whenListed } from './parts.ts'
-import type { OpenDirectory } from './places.ts'
+import type { OpenDirectory, Places } from './places.ts'
 import type { Request } from './request.ts'
 import type { Operations } from './session.ts'
 
@@ -15,27 +16,56 @@ export function renamingOperations(parts: Parts): Pick<Operations, 'rename'> {
 
 function rename(parts: Parts, request: Request): number | Promise<number> {
   const { path, dest } = request
-  return whenListed(parts, parentOf(path), (from) => {
-    const source = parts.places.look(from, nameOf(path))
-    if (parts.hidden.isHiding(request, isOpen(parts, source))) {
-      parts.hidden.hide(request, from, parts.places.pin(path))
-      return 0
-    }
-    if (source?.isDirectory()) {
-      parts.hidden.removeFirst(dest)
-    }
-    return whenListed(parts, parentOf(dest), (to) => {
+  if (parts.hidden.isHidden(dest)) {
+    return hide(parts, request)
+  }
+  return whenListed(parts, parentOf(path), () =>
+    whenListed(parts, parentOf(dest), (to) => {
       const target = parts.places.look(to, nameOf(dest))
       return target?.isDirectory()
         ? // A directory is replaced only if it is empty, which only its listing can tell.
           whenListed(parts, dest, () => renameWithin(parts, path, dest))
         : renameWithin(parts, path, dest)
-    })
-  })
+    }),
+  )
 }
 
-function isOpen({ files }: Parts, stats: BigIntStats | undefined): boolean {
-  return stats !== undefined && files.isOpen(inodeKey(inodeIdOf(stats)))
+/**
+ * The first of libfuse's two steps. A removal is done here; a replacement by the rename that the same
+ * thread asks for next, so that it is one step on disk, too.
+ */
+function hide(parts: Parts, request: Request): number | Promise<number> {
+  const { path, dest } = request
+  const hiding = parts.hidden.hidingBy(request)
+  const pin = parts.places.pin(path)
+  const act = () => {
+    if (pin.stats.isDirectory()) {
+      requireEmpty(parts.places, path)
+    } else if (hiding === 'removal') {
+      removeFile(parts, path)
+    }
+    parts.hidden.add(dest, pin)
+    return 0
+  }
+  const failed = (error: unknown): never => {
+    closeSync(pin.fd)
+    throw error
+  }
+  try {
+    // A directory that is not listed looks empty on disk, but is not.
+    const listed = pin.stats.isDirectory() ? path : parentOf(path)
+    const result = whenListed(parts, listed, act)
+    return typeof result === 'number' ? result : result.catch(failed)
+  } catch (error) {
+    return failed(error)
+  }
+}
+
+/** What rename(2) would say next; libfuse would have taken the directory's name from it by then. */
+function requireEmpty(places: Places, path: string): void {
+  if (!isEmptyDirectory(places, path)) {
+    throw new ModelcacheError(`rename over ${path}`, { code: 'ENOTEMPTY', errno: 'ENOTEMPTY' })
+  }
 }
 
 function renameWithin(parts: Parts, path: string, dest: string): number {
@@ -53,7 +83,6 @@ function renameWithin(parts: Parts, path: string, dest: string): number {
         }
         return 0
       } finally {
-        parts.hidden.replaced(dest)
         source.close()
         replaced?.close()
       }
