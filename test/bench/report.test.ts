@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { repositoryRoot } from '../support/index.ts'
 import { MEASURES, SIZES } from './measures.ts'
-import { benchDocument, table, verdict } from './report.ts'
+import { benchDocument, table, unsteady, verdict } from './report.ts'
 import { type BenchResult, median, type Sample, type WayFacts } from './result.ts'
 
 const way = (id: string, state: WayFacts['state'] = 'measured'): WayFacts => ({
@@ -79,6 +79,21 @@ describe('the table of a benchmark', () => {
     const probe = readFileSync(join(repositoryRoot, 'test/bench/probe.py'), 'utf8')
     const taken = [...probe.matchAll(/timed\("([\w-]+)"/g)].map((match) => match[1] ?? '')
     assert.deepEqual(new Set(taken), new Set(ids))
+  })
+})
+
+describe('the note on unsteady measures', () => {
+  it('names those whose samples of the plain directory differ by more than twice', () => {
+    const samples = [
+      ...rounds('plain', 'write', [100e6, 201e6, 150e6]),
+      ...rounds('plain', 'read-warm', [100e6, 199e6, 150e6]),
+      ...rounds('native', 'stat', [1e6, 100e6, 2e6]),
+    ]
+    assert.match(
+      unsteady(result([way('plain'), way('native')], samples)),
+      /another\): write\. Their/,
+    )
+    assert.match(unsteady(result([way('plain')], samples.slice(3, 6))), /^Steady/)
   })
 })
 

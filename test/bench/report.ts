@@ -1,12 +1,15 @@
 import { MEASURES } from './measures.ts'
 import { OTHERS } from './others.ts'
-import { type BenchResult, rate, ratio } from './result.ts'
+import { type BenchResult, rate, ratio, speedsOf } from './result.ts'
 
 /** Compared with it are all others. */
 const BASE = 'plain'
 
 /** Of bindfs, what the portable engine must reach (issue 3, "Done when"). */
 const WANTED_OF_BINDFS = 0.5
+
+/** How many times as fast the best round of a plain directory may be as the worst. */
+const UNSTEADY = 2
 
 /** The measures that are meant by "sequential read and write". */
 const SEQUENTIAL = ['read-cold', 'read-first', 'read-warm', 'write'] as const
@@ -62,6 +65,18 @@ export function verdict(result: BenchResult): string {
   return `fuse-native, wanted ${wanted}: not measured (${why || 'left out of this run'})`
 }
 
+/** Names what cannot be trusted: even the plain directory was now fast, now slow. */
+export function unsteady(result: BenchResult): string {
+  const names = MEASURES.filter(({ id }) => {
+    const speeds = speedsOf(result, BASE, id)
+    return Math.max(...speeds) > UNSTEADY * Math.min(...speeds)
+  }).map(({ id }) => id)
+  const rule = `a sample of the plain directory more than ${UNSTEADY} times another`
+  return names.length === 0
+    ? `Steady: no measure has ${rule}.`
+    : `Unsteady in this run (${rule}): ${names.join(', ')}. Their ratios say little.`
+}
+
 /** docs/benchmarks.md. */
 export function benchDocument(result: BenchResult): string {
   const { machine, sizes } = result
@@ -81,6 +96,8 @@ Medians of ${result.rounds} rounds; in brackets the ratio to the plain directory
 before the next step, so that what else the machine does falls on all alike. MB are 10^6 bytes.
 
 ${table(result)}
+
+${unsteady(result)}
 
 ${verdict(result)}
 

@@ -69,13 +69,16 @@ export function median(values: readonly number[]): number | undefined {
   return upper === undefined || lower === undefined ? undefined : (lower + upper) / 2
 }
 
-/** Bytes or operations a second, the median of the rounds; undefined where nothing was measured. */
+/** Bytes or operations a second in each round. */
+export function speedsOf(result: BenchResult, way: string, measure: string): number[] {
+  return result.samples
+    .filter((sample) => sample.way === way && sample.measure === measure)
+    .map((sample) => sample.amount / sample.seconds)
+}
+
+/** The median of the rounds; undefined where nothing was measured. */
 export function rate(result: BenchResult, way: string, measure: string): number | undefined {
-  return median(
-    result.samples
-      .filter((sample) => sample.way === way && sample.measure === measure)
-      .map((sample) => sample.amount / sample.seconds),
-  )
+  return median(speedsOf(result, way, measure))
 }
 
 /** How many times as fast `way` is as `other`, by their medians of the same run. */

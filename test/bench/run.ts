@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util'
 import { makeTempDir, removeTempDir, repositoryRoot } from '../support/index.ts'
 import { measureAll } from './measure.ts'
 import { LONG_SIZES, SIZES } from './measures.ts'
-import { benchDocument, table, verdict } from './report.ts'
+import { benchDocument, table, unsteady, verdict } from './report.ts'
 import type { BenchResult } from './result.ts'
 import { WAYS } from './ways.ts'
 
@@ -62,7 +62,7 @@ async function main(): Promise<void> {
     const text = `${JSON.stringify(result, null, 2)}\n`
     write(join(RESULTS, `${result.date.replace(/[:.]/g, '-')}.json`), text)
     if (values.write) write(KEPT, text)
-    process.stdout.write(`${table(result)}\n\n${verdict(result)}\n`)
+    process.stdout.write(`${table(result)}\n\n${unsteady(result)}\n\n${verdict(result)}\n`)
   }
   if (values.write || values.render) {
     const kept: BenchResult = JSON.parse(readFileSync(KEPT, 'utf8'))
