@@ -1,6 +1,7 @@
 """GGUFWriter: several shards open at once, tensors by ndarray.tofile, which allocates before it writes."""
 
 import ctypes
+import errno
 import os
 
 from trace import blob
@@ -20,6 +21,14 @@ def fallocate(fd, mode, offset, length):
         raise OSError(code, os.strerror(code))
 
 
+def allocate(trace, name, *arguments):
+    """numpy goes on without the space where the file system offers no fallocate."""
+    try:
+        fallocate(*arguments)
+    except OSError as error:
+        trace.claim(f"{name}: not offered, and nothing else", error.errno == errno.EOPNOTSUPP)
+
+
 def tofile(file, data, trace, what):
     """numpy's array_tofile: a second descriptor of the same open file, at the first one's place."""
     file.flush()
@@ -28,7 +37,7 @@ def tofile(file, data, trace, what):
         trace.fact(f"{what}: the twin stands where it stood", twin.seek(0, os.SEEK_CUR) == place)
         if len(data) >= LARGE:
             before = os.fstat(twin.fileno()).st_size
-            trace.call(f"{what}: fallocate", fallocate, twin.fileno(), FALLOC_FL_KEEP_SIZE, place, len(data))
+            allocate(trace, f"{what}: fallocate", twin.fileno(), FALLOC_FL_KEEP_SIZE, place, len(data))
             trace.fact(f"{what}: the size stays", os.fstat(twin.fileno()).st_size == before)
         twin.write(data)
         twin.flush()
@@ -48,7 +57,7 @@ def run(root, trace):
             tofile(file, blob(270 + tensor * 10 + index, size), trace, f"shard {index} tensor {tensor}")
             file.write(bytes(-file.tell() % 32))
     # Whole blocks beyond the end are reserved, and are no part of the file.
-    trace.call("32 MiB behind the end", fallocate, files[0].fileno(), FALLOC_FL_KEEP_SIZE, 20 * 1024 * 1024, 32 * 1024 * 1024)
+    allocate(trace, "32 MiB behind the end", files[0].fileno(), FALLOC_FL_KEEP_SIZE, 20 * 1024 * 1024, 32 * 1024 * 1024)
     for name, file in zip(names, files):
         file.close()
         trace.fact(f"size of {os.path.basename(name)}", os.path.getsize(name))

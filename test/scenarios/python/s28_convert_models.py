@@ -38,11 +38,23 @@ def swap_models(trace):
     shell(trace, "mv back", "mv -n checkpoint.bin.bak checkpoint.bin")
 
 
+def move_without_replacing(trace, old, new, expected):
+    """What GNU mv asks first; where the flag is not known it looks by itself, and renames."""
+    try:
+        renameat2(old, new, NOREPLACE)
+        answer = None
+    except OSError as error:
+        answer = error.errno
+    trace.claim(f"NOREPLACE of {old} onto {new}", answer in (expected, errno.EINVAL))
+    if answer == errno.EINVAL and not os.path.lexists(new):
+        os.rename(old, new)
+
+
 def flags(trace):
     make("one", 284, 100)
     make("two", 285, 200)
-    trace.call("NOREPLACE onto a file", renameat2, "one", "two", NOREPLACE)
-    trace.call("NOREPLACE onto nothing", renameat2, "one", "three", NOREPLACE)
+    move_without_replacing(trace, "one", "two", errno.EEXIST)
+    move_without_replacing(trace, "one", "three", None)
     trace.fact("sizes", [os.path.getsize("three"), os.path.getsize("two")])
     try:
         renameat2("two", "three", EXCHANGE)
