@@ -195,15 +195,19 @@ def stopped_writer(place: str, trace: Trace) -> None:
     os.chdir(place)
     whole = content(16 * MIB, "large")
 
-    def writes(_: Child) -> int:
+    def writes(child: Child) -> int:
         fd = os.open("large.incomplete", WR | CREAT)
-        for at in range(0, len(whole), 256 * 1024):
-            os.write(fd, whole[at : at + 256 * 1024])
+        step = 256 * 1024
+        for at in range(0, len(whole), step):
+            os.write(fd, whole[at : at + step])
+            # It is at work, over and over at the same place, until it is told to end.
+            while at == 32 * step and not child.heard(0):
+                os.pwrite(fd, whole[at : at + step], at)
         os.close(fd)
         return len(whole)
 
     writer = Child(writes)
-    wait_until(lambda: os.path.exists("large.incomplete") and os.stat("large.incomplete").st_size > 0)
+    wait_until(lambda: os.path.exists("large.incomplete") and os.stat("large.incomplete").st_size > 8 * MIB)
     os.kill(writer.pid, signal.SIGSTOP)
     _, status = os.waitpid(writer.pid, os.WUNTRACED)
     trace.claim("it was stopped at work", os.WIFSTOPPED(status))
@@ -215,6 +219,7 @@ def stopped_writer(place: str, trace: Trace) -> None:
     trace.claim("its size stays", os.stat("large").st_size == there)
     reader = os.open("large", RD)
     os.kill(writer.pid, signal.SIGCONT)
+    writer.tell()
     trace.note("written", writer.result())
     trace.note("whole", [os.stat("large"), digest("large"), os.pread(reader, 100, 15 * MIB)])
     os.close(reader)
