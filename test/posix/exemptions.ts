@@ -1,5 +1,6 @@
 import type { Exemptions } from './exempt.ts'
 import { PLAIN } from './plain-exempt.ts'
+import { USER_EXEMPT } from './user-way.ts'
 
 /** A way in, or several, and what they are known not to keep; a section of docs/semantics.md. */
 export interface ExemptWay {
@@ -8,4 +9,7 @@ export interface ExemptWay {
 }
 
 /** In the order of docs/semantics.md. */
-export const EXEMPT_WAYS: readonly ExemptWay[] = [{ title: 'With no engine', exempt: PLAIN }]
+export const EXEMPT_WAYS: readonly ExemptWay[] = [
+  { title: 'The keeper of an ordinary user', exempt: USER_EXEMPT },
+  { title: 'With no engine', exempt: PLAIN },
+]
