@@ -12,7 +12,7 @@ import type { Operations } from './session.ts'
 
 const S_IFMT = 0o170000
 const PERMISSIONS = 0o7777
-const { ENOENT } = constants.errno
+const { ENOENT, ESTALE } = constants.errno
 /** A link count of 1 says "not counted", as on btrfs; 2 would be: no directories in it. */
 const NOT_COUNTED = 1n
 /** libfuse takes one link from a hidden file, which is the name that it thinks the file has. */
@@ -59,8 +59,7 @@ function getattr(parts: Parts, request: Request): number | Promise<number> {
   return whenListed(parts, parentOf(path), (directory) => {
     const stats = parts.places.look(directory, nameOf(path))
     if (stats === undefined) {
-      parts.hidden.notFound(request, path)
-      return -ENOENT
+      return parts.hidden.isFree(request, path) ? -ENOENT : -ESTALE
     }
     const canBeOne = stats.isFile() || stats.isDirectory()
     const record = canBeOne ? recordOf(below(directory.at, nameOf(path))) : undefined

@@ -18,6 +18,8 @@ interface HiddenName {
   path: string
   readonly pin: Pin
   readonly timer: Timer
+  /** Only open files are kept now. */
+  isOver: boolean
 }
 
 /**
@@ -49,14 +51,19 @@ export class HiddenNames {
     return isHiddenName(nameOf(path))
   }
 
-  /** A getattr finds nothing: libfuse looks whether a hidden name is free before it takes it. */
-  notFound(request: Request, path: string): void {
-    if (this.isHidden(path)) {
-      const hiding = hidingOf(request.statAddress)
-      if (hiding !== undefined) {
-        this.#announced.set(request.thread, { path, hiding })
-      }
+  /**
+   * A getattr of a path that leads nowhere: libfuse looks whether a hidden name is free before it
+   * takes it. True if it does, or if the path is none of its names.
+   */
+  isFree(request: Request, path: string): boolean {
+    if (!this.isHidden(path)) {
+      return true
     }
+    const hiding = hidingOf(request.statAddress)
+    if (hiding !== undefined) {
+      this.#announced.set(request.thread, { path, hiding })
+    }
+    return hiding !== undefined
   }
 
   /** Why libfuse renames a file to a hidden name. */
@@ -75,11 +82,10 @@ export class HiddenNames {
   /** From now on the hidden path leads to the file. Takes the descriptor. */
   add(path: string, pin: Pin): void {
     const timer = this.#clock.setTimeout(() => {
-      if (!this.#isOpen(pin.key)) {
-        this.drop(hidden.path)
-      }
+      hidden.isOver = true
+      this.#dropUnused(hidden)
     }, KEPT_MS)
-    const hidden: HiddenName = { path, pin, timer }
+    const hidden: HiddenName = { path, pin, timer, isOver: false }
     this.#hidden.set(path, hidden)
     this.#dropOldest()
   }
@@ -102,35 +108,38 @@ export class HiddenNames {
     }
   }
 
-  /** The last use of a hidden path is over. */
-  drop(path: string): void {
-    const hidden = this.#hidden.get(path)
-    if (hidden !== undefined) {
-      this.#hidden.delete(path)
-      hidden.timer.cancel()
-      closeSync(hidden.pin.fd)
-    }
-  }
-
   /** Nobody has the inode open any more. */
-  dropInode(key: string): void {
-    for (const { path, pin } of [...this.#hidden.values()]) {
-      if (pin.key === key) {
-        this.drop(path)
+  closed(key: string): void {
+    for (const hidden of [...this.#hidden.values()]) {
+      if (hidden.pin.key === key) {
+        this.#dropUnused(hidden)
       }
     }
   }
 
   close(): void {
-    for (const path of [...this.#hidden.keys()]) {
-      this.drop(path)
+    for (const hidden of [...this.#hidden.values()]) {
+      this.#drop(hidden)
     }
   }
 
   #dropOldest(): void {
     const kept = [...this.#hidden.values()].filter(({ pin }) => !this.#isOpen(pin.key))
-    for (const { path } of kept.slice(0, Math.max(0, kept.length - MAX_KEPT))) {
-      this.drop(path)
+    for (const hidden of kept.slice(0, Math.max(0, kept.length - MAX_KEPT))) {
+      this.#drop(hidden)
+    }
+  }
+
+  #dropUnused(hidden: HiddenName): void {
+    if (hidden.isOver && !this.#isOpen(hidden.pin.key)) {
+      this.#drop(hidden)
+    }
+  }
+
+  #drop(hidden: HiddenName): void {
+    if (this.#hidden.delete(hidden.path)) {
+      hidden.timer.cancel()
+      closeSync(hidden.pin.fd)
     }
   }
 }

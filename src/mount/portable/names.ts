@@ -44,7 +44,7 @@ export function nameOperations(parts: Parts): NameOperations {
       whenListed(parts, parentOf(dest), (directory) => link(parts, path, dest, directory)),
     unlink: ({ path }) => {
       if (parts.hidden.isHidden(path)) {
-        parts.hidden.drop(path)
+        // The file has lost its name already, and is let go when nobody has it open.
         return 0
       }
       return whenListed(parts, parentOf(path), () => {

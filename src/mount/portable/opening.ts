@@ -28,13 +28,7 @@ type OpeningOperations = Pick<Operations, 'open' | 'create' | 'release'>
 
 export function openingOperations(parts: Parts): OpeningOperations {
   return {
-    open: ({ path, openFlags }) => {
-      try {
-        return open(parts, path, openFlags, 0)
-      } catch (error) {
-        throw isErrno(error, 'ENOENT') ? refusal('ESTALE', `open ${path}`) : error
-      }
-    },
+    open: ({ path, openFlags }) => open(parts, path, openFlags, 0),
     create: (request) => create(parts, request),
     release: ({ path, handle }) => release(parts, path, handle),
   }
@@ -169,7 +163,7 @@ function release({ files, hidden, marks }: Parts, path: string, handle: number):
     }
   }
   if (last) {
-    hidden.dropInode(file.key)
+    hidden.closed(file.key)
   }
   return 0
 }

@@ -1,5 +1,5 @@
 import { closeSync, openSync } from 'node:fs'
-import { type Clock, type Logger, O_PATH } from '../../base/index.ts'
+import { type Clock, type Logger, ModelcacheError, O_PATH } from '../../base/index.ts'
 import type { HiddenNames } from './hidden-names.ts'
 import type { Hydration } from './hydration.ts'
 import type { Marks } from './marks.ts'
@@ -43,6 +43,10 @@ export function reach<T>(
   act: (pin: Pin, name: string | undefined) => T,
 ): T {
   const known = hidden.get(path)
+  if (known === undefined && hidden.isHidden(path)) {
+    // It was let go before this came: the kernel looks its path up again.
+    throw new ModelcacheError('the name is gone', { code: 'ESTALE', errno: 'ESTALE' })
+  }
   const pin = known === undefined ? places.pin(path) : pinOf(openSync(procPath(known.fd), O_PATH))
   let result: T
   try {
