@@ -48,13 +48,21 @@ export function table(result: BenchResult): string {
   return [head, rule, ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
 
+/** From the slowest to the fastest round, in MB/s: a median hides how far apart they are. */
+function rangeOf(result: BenchResult, way: string, measure: string): string {
+  const speeds = speedsOf(result, way, measure).map((speed) => speed / 1e6)
+  return `${figure(Math.min(...speeds))} to ${figure(Math.max(...speeds))}`
+}
+
 /** The lines that issue 3 asks for: the portable engine against Debian's bindfs, in the same run. */
 export function verdict(result: BenchResult): string {
   const lines = SEQUENTIAL.flatMap((measure) => {
     const share = ratio(result, measure, 'fuse-native', 'bindfs')
     if (share === undefined) return []
     const met = share >= WANTED_OF_BINDFS ? 'met' : 'NOT MET'
-    return [`- ${measure}: fuse-native does ${share.toFixed(2)} of bindfs: ${met}`]
+    const ranges = ['fuse-native', 'bindfs'].map((way) => rangeOf(result, way, measure))
+    const line = `- ${measure}: fuse-native does ${share.toFixed(2)} of bindfs: ${met}`
+    return [`${line} (MB/s in the rounds: ${ranges.join(' against ')})`]
   })
   const wanted = `at least ${WANTED_OF_BINDFS} of bindfs in sequential read and write`
   if (lines.length > 0) return [`fuse-native, wanted ${wanted}:`, '', ...lines].join('\n')
