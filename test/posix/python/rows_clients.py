@@ -62,7 +62,7 @@ def incomplete_directory(place: str, trace: Trace) -> None:
         shutil.move(part.name, f"set.incomplete/part-{number}.arrow")
         os.chmod(f"set.incomplete/part-{number}.arrow", 0o644)
     trace.call("onto what is there", os.rename, "set.incomplete", "set")
-    shutil.rmtree("set")
+    trace.call("the old one goes", shutil.rmtree, "set")
     os.rename("set.incomplete", "set")
     trace.note("the mapping keeps the old", mapping[:])
     trace.note("new", listing("set"))

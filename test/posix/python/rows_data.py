@@ -236,7 +236,7 @@ def tofile(place: str, trace: Trace) -> None:
         copy = os.dup(file.fileno())
         with os.fdopen(copy, "wb") as stream:
             at = stream.tell()
-            system.fallocate(stream.fileno(), system.FALLOC_KEEP_SIZE, at, 2 * MIB)
+            trace.call("allocates", system.fallocate, stream.fileno(), system.FALLOC_KEEP_SIZE, at, 2 * MIB)
             trace.note(f"size {number}", os.fstat(stream.fileno()).st_size)
             stream.write(content(MIB, str(number)))
         file.seek(0, os.SEEK_END)

@@ -138,6 +138,7 @@ def unlinked_open(place: str, trace: Trace) -> None:
     trace.call("xattr read", os.getxattr, fd, "user.a")
     trace.call("fallocate", system.fallocate, fd, 0, 0, 10_000)
     trace.call("fsync", os.fsync, fd)
+    os.ftruncate(fd, 10_000)
     trace.note("size", os.fstat(fd).st_size)
     mapping = mmap.mmap(fd, 4096)
     mapping[0:4] = b"maps"

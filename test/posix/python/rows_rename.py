@@ -290,7 +290,7 @@ def swap_by_mv(place: str, trace: Trace) -> None:
     subprocess.run("mv checkpoint.bin checkpoint.bin.bak; mv checkpoint.gguf.bin checkpoint.bin",
                    shell=True, check=True)
     trace.note("swapped", listing("."))
-    renameat2("checkpoint.bin", "checkpoint.bin.bak", RENAME_EXCHANGE)
+    trace.call("exchange", renameat2, "checkpoint.bin", "checkpoint.bin.bak", RENAME_EXCHANGE)
     trace.note("exchanged", [read("checkpoint.bin"), read("checkpoint.bin.bak")])
     trace.note("cwd", os.path.samefile(os.getcwd(), place))
     trace.call("open what moved", opened, "checkpoint.gguf.bin", os.O_RDONLY)
