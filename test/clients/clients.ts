@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
+  type EngineName,
   type PinSet,
   type Running,
   repositoryRoot,
@@ -18,6 +19,14 @@ export const PIN_SETS: PinSet[] = ['hub-append', 'hub-1x', 'hub-newest']
 
 /** The set that plays the user where the client's version does not matter. */
 export const USUAL_SET: PinSet = 'hub-1x'
+
+/**
+ * The sets that run on an engine: on the portable one the usual set, and all of them in the long
+ * run, since what differs between the sets is the client and not the engine.
+ */
+export function pinSetsOn(engine: EngineName): PinSet[] {
+  return engine === 'native' || process.env.MODELCACHE_TEST_LONG === '1' ? PIN_SETS : [USUAL_SET]
+}
 
 /** The set that makes models: tokenizers that transformers 5 saves cannot be read by 4. */
 const MAKER_SET: PinSet = 'hub-append'

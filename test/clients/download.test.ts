@@ -19,7 +19,7 @@ import {
   MODELS,
   madeModels,
   online,
-  PIN_SETS,
+  pinSetsOn,
   runProgram,
   startProgram,
 } from './clients.ts'
@@ -78,7 +78,7 @@ function assertSameTree(what: string, expected: TreeEntry[], got: TreeEntry[]): 
 }
 
 for (const engine of FUSE_ENGINES) {
-  for (const set of PIN_SETS) {
+  for (const set of pinSetsOn(engine)) {
     test(`${engine}, ${set}: what is downloaded through the mount equals a plain directory, stays and loads`, async (t) => {
       if (!has(t, 'fuse', 'python', 'cc')) return
       const oracle = await oracleOf(set)

@@ -24,7 +24,7 @@ import {
   MODELS,
   madeModels,
   online,
-  PIN_SETS,
+  pinSetsOn,
   startProgram,
 } from './clients.ts'
 
@@ -146,7 +146,7 @@ function killedOracleOf(set: PinSet): Promise<{ left: boolean }> {
 }
 
 for (const engine of FUSE_ENGINES) {
-  for (const set of PIN_SETS) {
+  for (const set of pinSetsOn(engine)) {
     test(`${engine}, ${set}: four processes of eight threads download one snapshot, each file once`, async (t) => {
       if (!has(t, 'fuse', 'python', 'cc')) return
       const oracle = await oracleOf(set)

@@ -11,10 +11,10 @@ import {
   treeDifferences,
   withMount,
 } from '../support/index.ts'
-import { clientEnvironment, MODELS, madeModels, online, PIN_SETS, runProgram } from './clients.ts'
+import { clientEnvironment, MODELS, madeModels, online, pinSetsOn, runProgram } from './clients.ts'
 
 for (const engine of FUSE_ENGINES) {
-  for (const set of PIN_SETS) {
+  for (const set of pinSetsOn(engine)) {
     test(`${engine}, ${set}: saving over what is mapped, torch archives and memory maps behave as on a disk`, async (t) => {
       if (!has(t, 'fuse', 'python', 'cc')) return
       const base = tempDir(t)

@@ -17,7 +17,7 @@ import {
   MODELS,
   madeModels,
   online,
-  PIN_SETS,
+  pinSetsOn,
   runProgram,
   startProgram,
 } from './clients.ts'
@@ -41,7 +41,7 @@ for (const engine of FUSE_ENGINES) {
   // Only the keeper's mount outlives a daemon.
   const killed = engine === 'native'
   const meanwhile = killed ? ', also while the daemon is killed' : ''
-  for (const set of PIN_SETS) {
+  for (const set of pinSetsOn(engine)) {
     test(`${engine}, ${set}: hf_xet writes through the mount as on a disk${meanwhile}`, async (t) => {
       if (!has(t, 'fuse', 'python', 'cc')) return
       const base = tempDir(t)
