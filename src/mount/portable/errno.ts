@@ -5,6 +5,8 @@ import { codeOf, errnoOf } from '../../base/index.ts'
 const TOLD: Readonly<Record<string, number>> = {
   // A fetch was let go, which is our affair.
   ECANCELED: constants.errno.EIO,
+  // The limit that was reached is this process's; EMFILE would speak of the program's own.
+  EMFILE: constants.errno.ENFILE,
   // Node and libuv have their own words for these two.
   ERR_OUT_OF_RANGE: constants.errno.EFBIG,
   ERR_FS_FILE_TOO_LARGE: constants.errno.EFBIG,

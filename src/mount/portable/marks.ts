@@ -23,7 +23,7 @@ export class Marks {
   /** Right before the file is opened for writing or truncated, with nothing awaited in between. */
   willWrite(stats: BigIntStats, path: string | undefined): void {
     const links = this.links(stats)
-    this.#tree.willWrite(inodeIdOf(stats), path?.isWellFormed() ? path : undefined, links)
+    this.#tree.willWrite(inodeIdOf(stats), heardOf(path), links)
   }
 
   created(id: InodeId, path: string): void {
@@ -51,7 +51,11 @@ export class Marks {
     if (path === undefined ? this.links(stats) === 0 : path === '') {
       return
     }
-    this.changed(parentOf(path ?? ''))
+    if (stats.isFile() || path === undefined) {
+      this.#tree.changedFile(heardOf(path), this.links(stats))
+    } else {
+      this.changed(parentOf(path))
+    }
   }
 
   /** The content is what it was, the stamp is not. */
@@ -92,4 +96,22 @@ export class Marks {
   gone(id: InodeId): void {
     this.#tree.gone(id)
   }
+}
+
+/**
+ * A path for which only its directory counts: the deepest one that is heard of, for a file in one
+ * that is not.
+ */
+function heardOf(path: string | undefined): string | undefined {
+  if (path === undefined || path.isWellFormed()) {
+    return path
+  }
+  const names = path.split('/')
+  return [
+    ...names.slice(
+      0,
+      names.findIndex((name) => !name.isWellFormed()),
+    ),
+    'unheard',
+  ].join('/')
 }

@@ -12,11 +12,12 @@ import {
 /** Umounts that are done elsewhere are seen within this time. */
 const LOOK_EVERY_MS = 1000
 
-/** Which mount it is: a directory can have several, one over the other. */
+/** Which mount it is. Devices are used again, by other mounts; their sources are others. */
 export interface MountIdentity {
   mountpoint: string
-  /** `major:minor`, as no other mount of this time has it. */
+  /** `major:minor`. */
   device: string
+  source: string
 }
 
 /** The newest mount on a directory, or undefined where there is none. */
@@ -29,7 +30,12 @@ async function readMounts(): Promise<MountIdentity[]> {
   const table = await readFile('/proc/self/mountinfo', 'latin1')
   return table.split('\n').map((line) => {
     const fields = line.split(' ')
-    return { device: fields[2] ?? '', mountpoint: unescaped(fields[4] ?? '') }
+    const dash = fields.indexOf('-', 6)
+    return {
+      device: fields[2] ?? '',
+      mountpoint: unescaped(fields[4] ?? ''),
+      source: fields[dash + 2] ?? '',
+    }
   })
 }
 
@@ -41,9 +47,10 @@ function unescaped(field: string): string {
   return Buffer.from(plain, 'latin1').toString()
 }
 
-/** Whether it is still in the name space, wherever it was moved. */
-async function isMounted({ device }: MountIdentity): Promise<boolean> {
-  return (await readMounts()).some((mount) => mount.device === device)
+/** Where it is in the name space now, or undefined where it is gone. */
+async function placeOf({ device, source }: MountIdentity): Promise<string | undefined> {
+  const mounts = await readMounts()
+  return mounts.find((mount) => mount.device === device && mount.source === source)?.mountpoint
 }
 
 /**
@@ -52,7 +59,8 @@ async function isMounted({ device }: MountIdentity): Promise<boolean> {
  * @throws errno EBUSY while something uses the mount, unless `lazy`
  */
 export async function unmount(mount: MountIdentity, lazy: boolean): Promise<void> {
-  if (!(await isMounted(mount))) {
+  const place = await placeOf(mount)
+  if (place === undefined) {
     return
   }
   const isRoot = process.geteuid?.() === 0
@@ -60,8 +68,8 @@ export async function unmount(mount: MountIdentity, lazy: boolean): Promise<void
   const reasons: string[] = []
   for (const helper of helpers) {
     const flags = helper === 'umount' ? (lazy ? ['-l'] : []) : lazy ? ['-u', '-z'] : ['-u']
-    const reason = await run(helper, [...flags, '--', mount.mountpoint])
-    if (reason === undefined || !(await isMounted(mount))) {
+    const reason = await run(helper, [...flags, '--', place])
+    if (reason === undefined || (await placeOf(mount)) === undefined) {
       return
     }
     reasons.push(`${helper}: ${reason}`)
@@ -128,7 +136,7 @@ export class MountWatch {
   async #look(): Promise<void> {
     let isThere = true
     try {
-      isThere = await isMounted(this.#mount)
+      isThere = (await placeOf(this.#mount)) !== undefined
     } catch (error) {
       this.#logger.warn('the mount table cannot be read', { reason: messageOf(error) })
     }

@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
-import { type Clock, isErrno, type Logger, ModelcacheError } from '../../base/index.ts'
+import { type Clock, type Logger, ModelcacheError, messageOf } from '../../base/index.ts'
 import { type InodeId, inodeKey, type Stamp } from '../../tree/index.ts'
 import type { Engine, EngineHandlers, EngineStats, Lease, Snapshot } from '../engine.ts'
 import type { LocalTree } from '../local/local-tree.ts'
@@ -40,6 +40,7 @@ export async function createPortableEngine(options: PortableEngineOptions): Prom
   const limit = raiseDescriptorLimit()
   logger.debug('descriptors', { ...limit })
   const parts = createParts({ ...options, tree })
+  const before = await findMount(mountpoint)
   try {
     const operations = allOperations(parts, tree.paths.tree)
     await openSession({ mountpoint, options: flags, operations, logger })
@@ -53,8 +54,25 @@ export async function createPortableEngine(options: PortableEngineOptions): Prom
     }
     return new PortableEngine(tree, parts, mount, logger, clock)
   } catch (error) {
+    await tryTakeAway(mountpoint, before, logger)
     parts.places.close()
     throw error
+  }
+}
+
+/** A mount that answers nothing must not stay; why it is one is told in any case. */
+async function tryTakeAway(
+  mountpoint: string,
+  before: MountIdentity | undefined,
+  logger: Logger,
+): Promise<void> {
+  try {
+    const mount = await findMount(mountpoint)
+    if (mount !== undefined && mount.device !== before?.device) {
+      await unmount(mount, true)
+    }
+  } catch (error) {
+    logger.error('a mount that failed cannot be taken away', { reason: messageOf(error) })
   }
 }
 
@@ -162,9 +180,7 @@ class PortableEngine implements Engine {
     try {
       await unmount(this.#mount, lazy)
     } catch (error) {
-      if (isErrno(error, 'EBUSY')) {
-        this.#watch.resume()
-      }
+      this.#watch.resume()
       throw error
     }
     this.#wasLeftBusy ||= lazy
