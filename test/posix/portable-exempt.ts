@@ -118,11 +118,10 @@ export const PORTABLE: Exemptions = {
     incomplete_directory: {
       answer:
         'rmdir of a directory answers ENOENT, though it goes, while a file that was removed from it ' +
-        'is open or mapped; as long as it is, a rename to the name of that directory is ENOENT too',
+        'is open or mapped',
       reason:
         'libfuse 2 calls such a file `.fuse_hidden…` in its directory, and asks for it by that path',
       facts: { 'the old one goes': 'ENOENT' },
-      ends: "FileNotFoundError: [Errno 2] No such file or directory: 'set.incomplete' -> 'set'",
     },
     removed_directory: {
       answer: 'ESTALE for everything in a directory that was removed while it was open',

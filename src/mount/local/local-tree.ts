@@ -55,6 +55,8 @@ export interface LocalTree {
 
   /** Links of ours in objects/, which programs must not see in st_nlink; it is never below 0. */
   ourLinks(id: InodeId): number
+  /** The ctime that programs see: without the moment in which such a link was made or removed. */
+  shownCtimeNs(id: InodeId, ctimeNs: bigint): bigint
   dirty(): InodeId[]
 
   /** As `Engine` has them. */

@@ -20,14 +20,23 @@ const OID_NAME = /^\d+$/
 
 const closeLater = promisify(close)
 
+/** The ctime that a change of ours gave to an inode, and the one that programs saw before. */
+interface OwnCtime {
+  oursNs: bigint
+  shownNs: bigint
+}
+
 /**
  * objects/: one hard link to the inode of each settled file, named by a number. The link is ours,
- * so `st_nlink` as programs see it does not count it.
+ * so `st_nlink` as programs see it does not count it, and `st_ctime` does not show when it was made:
+ * who compares a ctime (git's index, rsync, backups) would take the file for changed.
  */
 export class ObjectLinks {
   readonly #dir: string
   /** How many of our links an inode has. One with a link cannot be another file. */
   readonly #links: Map<bigint, number>
+  /** In memory: the next mount shows what the disk has. */
+  readonly #ctimes = new Map<bigint, OwnCtime>()
 
   private constructor(dir: string, links: Map<bigint, number>) {
     this.#dir = dir
@@ -47,6 +56,17 @@ export class ObjectLinks {
     return this.#links.get(ino) ?? 0
   }
 
+  /** The ctime of an inode as programs see it. A change of anybody else gives another, which is shown. */
+  shownCtimeNs(ino: bigint, ctimeNs: bigint): bigint {
+    const own = this.#ctimes.get(ino)
+    return own?.oursNs === ctimeNs ? own.shownNs : ctimeNs
+  }
+
+  /** The last name of a file went: nobody asks for its ctime but who has it open. */
+  gone(ino: bigint): void {
+    this.#ctimes.delete(ino)
+  }
+
   inodes(): Iterable<bigint> {
     return this.#links.keys()
   }
@@ -54,6 +74,7 @@ export class ObjectLinks {
   /** Links the file of a descriptor as objects/OID; fine if it is there already. */
   link(fd: number, ino: bigint, oid: bigint): void {
     const path = this.#path(oid)
+    const before = fstatSync(fd, { bigint: true })
     try {
       linkFd(fd, path)
     } catch (error) {
@@ -63,6 +84,7 @@ export class ObjectLinks {
       throw error
     }
     this.#links.set(ino, this.of(ino) + 1)
+    this.#moved(before, fstatSync(fd, { bigint: true }))
   }
 
   /** Removes objects; one that is not there is fine. Durable when it returns. */
@@ -100,7 +122,8 @@ export class ObjectLinks {
       throw error
     }
     try {
-      const { ino } = fstatSync(fd, { bigint: true })
+      const before = fstatSync(fd, { bigint: true })
+      const { ino } = before
       unlinkSync(path)
       const left = this.of(ino) - 1
       if (left > 0) {
@@ -108,11 +131,22 @@ export class ObjectLinks {
       } else {
         this.#links.delete(ino)
       }
+      const after = fstatSync(fd, { bigint: true })
+      if (after.nlink === 0n) {
+        this.#ctimes.delete(ino)
+      } else {
+        this.#moved(before, after)
+      }
     } catch (error) {
       closeSync(fd)
       throw error
     }
     await closeLater(fd)
+  }
+
+  #moved(before: BigIntStats, after: BigIntStats): void {
+    const shownNs = this.shownCtimeNs(before.ino, before.ctimeNs)
+    this.#ctimes.set(after.ino, { oursNs: after.ctimeNs, shownNs })
   }
 
   #path(oid: bigint): string {

@@ -149,6 +149,7 @@ class Tree implements LocalTree {
 
   gone(id: InodeId): void {
     this.#makeClean(id)
+    this.#held.objects.gone(id.ino)
     this.#tell({ kind: 'gone', id })
   }
 
@@ -166,6 +167,10 @@ class Tree implements LocalTree {
 
   ourLinks({ ino }: InodeId): number {
     return this.#held.objects.of(ino)
+  }
+
+  shownCtimeNs({ ino }: InodeId, ctimeNs: bigint): bigint {
+    return this.#held.objects.shownCtimeNs(ino, ctimeNs)
   }
 
   dirty(): InodeId[] {

@@ -15,8 +15,6 @@ const PERMISSIONS = 0o7777
 const { ENOENT, ESTALE } = constants.errno
 /** A link count of 1 says "not counted", as on btrfs; 2 would be: no directories in it. */
 const NOT_COUNTED = 1n
-/** libfuse takes one link from a hidden file, which is the name that it thinks the file has. */
-const HIDDEN_LINK = 1n
 
 type AttributeOperations = Pick<Operations, 'getattr' | 'fgetattr' | 'chmod' | 'chown' | 'statfs'>
 
@@ -47,7 +45,7 @@ function getattr(parts: Parts, request: Request): number | Promise<number> {
   const pin = parts.hidden.get(path)
   if (pin !== undefined) {
     const stats = fstatSync(pin.fd, { bigint: true })
-    request.putStat(answerOf(parts, stats, recordAt(pin.at), HIDDEN_LINK))
+    request.putStat(answerOf(parts, stats, recordAt(pin.at), parts.hidden.uncounted(path)))
     return 0
   }
   if (path === '') {
@@ -72,8 +70,8 @@ function getattr(parts: Parts, request: Request): number | Promise<number> {
 function fgetattr(parts: Parts, request: Request): number {
   const { fd } = parts.files.get(request.handle)
   const stats = fstatSync(fd, { bigint: true })
-  const link = parts.hidden.get(request.path) === undefined ? 0n : HIDDEN_LINK
-  request.putStat(answerOf(parts, stats, recordAt(procPath(fd)), link))
+  const uncounted = parts.hidden.uncounted(request.path)
+  request.putStat(answerOf(parts, stats, recordAt(procPath(fd)), uncounted))
   return 0
 }
 
@@ -82,14 +80,15 @@ function answerOf(
   { marks, hydration }: Parts,
   stats: BigIntStats,
   own: PlaceholderRecord | undefined,
-  moreLinks = 0n,
+  uncounted = 0,
 ): StatAnswer {
   const key = inodeKey(inodeIdOf(stats))
   const record = own ?? (stats.isDirectory() ? hydration.listing(key) : undefined)
   const links = marks.links(stats)
   const answer = {
     ino: stats.ino,
-    links: BigInt(links) + moreLinks,
+    // Of none libfuse takes none.
+    links: BigInt(links === 0 ? 0 : links + uncounted),
     mode: Number(stats.mode),
     uid: Number(stats.uid),
     gid: Number(stats.gid),
@@ -98,7 +97,7 @@ function answerOf(
     blocks: stats.blocks,
     atimeNs: stats.atimeNs,
     mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
+    ctimeNs: marks.ctimeNs(stats),
   }
   if (record === undefined) {
     return answer

@@ -20,6 +20,8 @@ interface HiddenName {
   readonly timer: Timer
   /** Only open files are kept now. */
   isOver: boolean
+  /** libfuse takes one link from what we tell of the file, which is this name. */
+  isCounted: boolean
 }
 
 /**
@@ -85,9 +87,25 @@ export class HiddenNames {
       hidden.isOver = true
       this.#dropUnused(hidden)
     }, KEPT_MS)
-    const hidden: HiddenName = { path, pin, timer, isOver: false }
+    const hidden: HiddenName = { path, pin, timer, isOver: false, isCounted: true }
     this.#hidden.set(path, hidden)
     this.#dropOldest()
+  }
+
+  /**
+   * How many links libfuse takes from those that we tell of a path, where there are any: until its
+   * last close it takes the hidden name for one of them (fuse.c, fuse_lib_getattr).
+   */
+  uncounted(path: string): number {
+    return this.#hidden.get(path)?.isCounted === true ? 1 : 0
+  }
+
+  /** libfuse removes a hidden name: from now on it takes no link. */
+  removed(path: string): void {
+    const hidden = this.#hidden.get(path)
+    if (hidden !== undefined) {
+      hidden.isCounted = false
+    }
   }
 
   /** Whether an open file would lose its path if libfuse forgot this directory. */

@@ -20,6 +20,11 @@ export class Marks {
     return stats.isFile() ? Math.max(0, links - this.#tree.ourLinks(inodeIdOf(stats))) : links
   }
 
+  /** Without the moments in which we made or removed our links. */
+  ctimeNs(stats: BigIntStats): bigint {
+    return this.#tree.shownCtimeNs(inodeIdOf(stats), stats.ctimeNs)
+  }
+
   /** Right before the file is opened for writing or truncated, with nothing awaited in between. */
   willWrite(stats: BigIntStats, path: string | undefined): void {
     const links = this.links(stats)

@@ -45,6 +45,7 @@ export function nameOperations(parts: Parts): NameOperations {
     unlink: ({ path }) => {
       if (parts.hidden.isHidden(path)) {
         // The file has lost its name already, and is let go when nobody has it open.
+        parts.hidden.removed(path)
         return 0
       }
       return whenListed(parts, parentOf(path), () => {

@@ -37,6 +37,11 @@ function rename(parts: Parts, request: Request): number | Promise<number> {
 function hide(parts: Parts, request: Request): number | Promise<number> {
   const { path, dest } = request
   const hiding = parts.hidden.hidingBy(request)
+  if (hiding === 'replacement' && parts.places.find(path) === undefined) {
+    // A directory that went with open files below it, which only libfuse knows still.
+    parts.hidden.movedDirectory(path, dest)
+    return 0
+  }
   const pin = parts.places.pin(path)
   const act = () => {
     if (pin.stats.isDirectory()) {
