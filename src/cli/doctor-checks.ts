@@ -1,6 +1,7 @@
 import { stat, statfs } from 'node:fs/promises'
 import { release } from 'node:os'
 import { dirname } from 'node:path'
+import { shQuoted } from '../attach/index.ts'
 import { isErrno, messageOf, statfsType, withDeadline } from '../base/index.ts'
 import {
   defaultStore,
@@ -11,7 +12,9 @@ import {
 } from '../config/index.ts'
 import type { Context } from './context.ts'
 import { lackOf } from './engine-choice.ts'
+import { FOREIGN } from './foreign-store.ts'
 import { knownMounts } from './known-mounts.ts'
+import { tryMountOn } from './locate.ts'
 import { findProgram, type Lack, lackOfFuse, lackOfPrivilege, mayAdminister } from './machine.ts'
 import type { OwnMount } from './own-mounts.ts'
 import { logOf, pulseOf, serverOf } from './stale-mount.ts'
@@ -41,13 +44,15 @@ export async function findAll(
 ): Promise<Finding[]> {
   const { env, cwd } = context
   const place = async () =>
-    store ?? defaultStore(await realPlace(mountpointOption(directory, cwd)), env)
+    store ??
+    (await tryMountOn(directory, cwd))?.store ??
+    defaultStore(await realPlace(mountpointOption(directory, cwd)), env)
   const checks: [string, () => Promise<Finding[]>][] = [
     ['node', async () => [ok('node', `${process.versions.node} (${process.execPath})`)]],
     ['fuse', async () => [fromLack('fuse', '/dev/fuse is there', await lackOfFuse())]],
     ['helper', async () => [await helper(context)]],
     ['engines', () => engineFindings(context)],
-    ['passthrough', async () => [await passthrough()]],
+    ['passthrough', async () => [await passthrough(context)]],
     ['store', async () => storeFindings(await place())],
     ['mounts', () => mountFindings(context)],
   ]
@@ -96,10 +101,21 @@ async function engineFindings(context: Context): Promise<Finding[]> {
   return [
     engineFinding('native', `the keeper ${context.installed.keeper}`, native, state),
     engineFinding('fuse-native', 'inside the daemon', portable, state),
-    state === 'warn'
+    native === undefined || portable === undefined
       ? ok('none', `a link to the files, where asked for: ${lost}`)
-      : warn('none', `a link to the files is what is left: ${lost}`, 'mend what is said above'),
+      : warn(
+          'none',
+          `a link to the files is what is left: ${lost}`,
+          betterThanNone(native, portable),
+        ),
   ]
+}
+
+/** What gives a machine an engine: the keeper's lack alone, unless FUSE itself is the lack. */
+function betterThanNone(native: Lack, portable: Lack): string {
+  return native.remedy === portable.remedy
+    ? `for an engine with FUSE: ${native.remedy}`
+    : `for the native engine: ${native.remedy}; for fuse-native: ${portable.remedy}`
 }
 
 function engineFinding(
@@ -111,7 +127,15 @@ function engineFinding(
   return { ...fromLack(check, detail, lack), ...(lack === undefined ? {} : { state }) }
 }
 
-async function passthrough(): Promise<Finding> {
+async function passthrough(context: Context): Promise<Finding> {
+  const lack = await lackOf('native', context)
+  if (lack !== undefined) {
+    return warn(
+      'passthrough',
+      `off: only the native engine has it, and ${lack.message}`,
+      lack.remedy,
+    )
+  }
   const kernel = release()
   const [major = 0, minor = 0] = kernel.split('.').map(Number)
   const [needMajor, needMinor] = PASSTHROUGH_KERNEL
@@ -193,13 +217,15 @@ async function mountFinding(mount: OwnMount, signal: AbortSignal): Promise<Findi
       return warn(
         'mounts',
         `${mountpoint} is stale: its ${serverOf(mount)} is dead`,
-        `\`modelcache mount ${mountpoint} --store ${store}\` repairs it`,
+        `\`modelcache mount ${shQuoted(mountpoint)} --store ${shQuoted(store)}\` repairs it`,
       )
     case 'silent':
       return warn(
         'mounts',
         `${mountpoint} does not answer`,
-        `${logOf(mount)} says more; \`modelcache unmount --force ${mountpoint}\` ends it`,
+        `${logOf(mount)} says more; \`modelcache unmount --force ${shQuoted(mountpoint)}\` ends it`,
       )
+    case 'foreign':
+      return ok('mounts', `${mountpoint}: its state is unknown, since it ${FOREIGN}`)
   }
 }

@@ -34,6 +34,29 @@ export async function lackOf(
   }
 }
 
+/** The addon's buffer for the mountpoint, less its NUL (fuse-native.c, fuse_thread_t). */
+const MAX_PORTABLE_MOUNTPOINT_BYTES = 1023
+
+/** The same for a mount on this path, which not every engine can take. */
+async function lackFor(
+  engine: EngineName,
+  mountpoint: string,
+  context: Pick<Context, 'installed' | 'env'>,
+): Promise<Lack | undefined> {
+  const lack = await lackOf(engine, context)
+  const bytes = Buffer.byteLength(mountpoint)
+  if (lack !== undefined || engine !== 'fuse-native' || bytes <= MAX_PORTABLE_MOUNTPOINT_BYTES) {
+    return lack
+  }
+  return {
+    code: 'mountpoint-too-long',
+    message:
+      `the mountpoint's path has ${bytes} bytes, and fuse-native takes at most ` +
+      `${MAX_PORTABLE_MOUNTPOINT_BYTES}`,
+    remedy: 'give a shorter path, or use --engine native',
+  }
+}
+
 /**
  * Decides what serves a mount. `auto` takes the best that this machine can have: the keeper; else
  * FUSE inside the daemon; else no engine at all. It looks at what is there and tries nothing: a
@@ -47,7 +70,7 @@ export async function chooseEngine(
   context: Pick<Context, 'installed' | 'env'>,
 ): Promise<EngineChoice> {
   if (options.engine !== 'auto') {
-    const lack = await lackOf(options.engine, context)
+    const lack = await lackFor(options.engine, options.mountpoint, context)
     if (lack !== undefined) {
       throw new ModelcacheError(`--engine ${options.engine}: ${lack.message}: ${lack.remedy}`, {
         code: lack.code,
@@ -61,7 +84,7 @@ export async function chooseEngine(
   if (native === undefined) {
     return { engine: 'native', said: [] }
   }
-  const portable = await lackOf('fuse-native', context)
+  const portable = await lackFor('fuse-native', options.mountpoint, context)
   const engine = portable === undefined ? 'fuse-native' : 'none'
   // Where FUSE itself is missing both lack the same; the keeper's word comes first.
   const lack = portable === undefined || native.code !== 'no-keeper' ? native : portable

@@ -2,6 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { isErrno, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
 import { STATUS_DEADLINE_MS } from '../config/index.ts'
+import { foreignStore } from './foreign-store.ts'
 
 /** What the keeper says of itself to anybody who may open its socket. */
 export interface KeeperFacts {
@@ -23,6 +24,7 @@ const MAX_ANSWER_BYTES = 256 * 1024
  * Asks a store's keeper for its facts.
  *
  * @returns undefined if no keeper listens: none was started, or it is dead
+ * @throws ModelcacheError `foreign-store` where this user may not ask, `keeper-silent`
  */
 export async function askKeeper(
   store: string,
@@ -35,7 +37,7 @@ export async function askKeeper(
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
       return undefined
     }
-    throw error
+    throw isErrno(error, 'EACCES') ? foreignStore(store, error) : error
   }
   try {
     // A socket's address holds 107 bytes; the way through the descriptor is always short.
@@ -45,6 +47,9 @@ export async function askKeeper(
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE')) {
       return undefined
+    }
+    if (isErrno(error, 'EACCES')) {
+      throw foreignStore(store, error)
     }
     throw new ModelcacheError(`ask the keeper of ${store}: ${messageOf(error)}`, {
       code: 'keeper-silent',

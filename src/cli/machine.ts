@@ -1,10 +1,14 @@
 import { access, constants, open, readFile } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
+import { shQuoted } from '../attach/index.ts'
 import { isErrno } from '../base/index.ts'
 import type { Environment, InstalledPaths } from '../config/index.ts'
 
 /** The device that a file system in user space talks to the kernel through. */
 export const FUSE_DEVICE = '/dev/fuse'
+
+/** Its number, 10:229 (Documentation/admin-guide/devices.txt), as stat(2) packs small ones. */
+const FUSE_RDEV = (10 << 8) | 229
 
 /** Something that the machine lacks, and what to do about it. */
 export interface Lack {
@@ -18,20 +22,24 @@ export interface Lack {
  * itself: a container may show it and forbid it, and root is not asked by its modes.
  */
 export async function lackOfFuse(): Promise<Lack | undefined> {
-  const remedy = 'load it with `modprobe fuse`; in a container start it with `--device /dev/fuse`'
+  const load = 'load it with `modprobe fuse`; in a container start it with `--device /dev/fuse`'
   try {
     const device = await open(FUSE_DEVICE, constants.O_RDWR)
-    const isDevice = (await device.stat()).isCharacterDevice()
+    const stats = await device.stat()
     await device.close()
-    return isDevice
+    return stats.isCharacterDevice() && stats.rdev === FUSE_RDEV
       ? undefined
-      : { code: 'no-fuse', message: `${FUSE_DEVICE} is no device`, remedy }
+      : {
+          code: 'no-fuse',
+          message: `${FUSE_DEVICE} is not the device of FUSE (character device 10:229)`,
+          remedy: `take away what lies there, and ${load}`,
+        }
   } catch (error) {
     if (isErrno(error, 'EACCES', 'EPERM')) {
       return closedDevice()
     }
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'EISDIR')) {
-      return { code: 'no-fuse', message: `${FUSE_DEVICE} is missing`, remedy }
+      return { code: 'no-fuse', message: `${FUSE_DEVICE} is missing`, remedy: load }
     }
     throw error
   }
@@ -102,7 +110,7 @@ export async function lackOfKeeper(installed: InstalledPaths): Promise<Lack | un
   const lack = (what: string): Lack => ({
     code: 'no-keeper',
     message: `the keeper ${installed.keeper} is ${what}`,
-    remedy: `build it with \`npm start\` in ${installed.root}, which needs Rust`,
+    remedy: `build it with \`npm start\` in ${shQuoted(installed.root)}, which needs Rust`,
   })
   try {
     await access(installed.keeper, constants.X_OK)

@@ -1,6 +1,7 @@
 import { type EngineName, LOST_WITH, STATUS_PATIENCE_MS } from '../config/index.ts'
 import type { Context } from './context.ts'
 import { callDaemon, isDaemonAway } from './daemon-call.ts'
+import { FOREIGN } from './foreign-store.ts'
 import { askKeeper, type KeeperFacts } from './keeper-socket.ts'
 import type { OwnMount } from './own-mounts.ts'
 import { pulseOf, serverOf } from './stale-mount.ts'
@@ -35,6 +36,8 @@ export interface MountStatus {
     readonly bytes: number
     readonly placeholders: number
     readonly missingBytes: number
+    /** Directories whose entries are still remote, and so are in none of the counts above. */
+    readonly unlistedDirectories: number
   }
   readonly store_usage: {
     readonly treeBytes: number
@@ -66,13 +69,16 @@ export interface MountStatus {
   readonly partial?: string
 }
 
-/** The status of one mount: the daemon's, the keeper's while that is away, or `stale`. */
+/** The status of one mount: the daemon's, the keeper's while that is away, `stale` or `unknown`. */
 export async function statusOf(
   mount: OwnMount,
   context: Pick<Context, 'signal'>,
 ): Promise<MountStatus> {
   const { signal } = context
   const pulse = await pulseOf(mount, signal)
+  if (pulse === 'foreign') {
+    return bareStatus(mount, undefined, 'unknown', FOREIGN)
+  }
   const keeper = pulse === 'alive' ? await askKeeper(mount.store, signal) : undefined
   if (keeper === undefined) {
     const state = pulse === 'dead' ? 'stale' : 'unknown'
@@ -119,7 +125,7 @@ function bareStatus(
     gate: { open: false, by: partial },
     root: { cid: '', committedAt: '' },
     dirty: { files: 0, bytes: 0, oldestSeconds: 0, open: count('openForWriting') },
-    tree: { files: 0, bytes: 0, placeholders: 0, missingBytes: 0 },
+    tree: { files: 0, bytes: 0, placeholders: 0, missingBytes: 0, unlistedDirectories: 0 },
     store_usage: { treeBytes: 0, blockBytes: 0, indexBytes: 0 },
     countedAt: '',
     settle: { hashedBytes: 0 },

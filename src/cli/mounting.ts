@@ -21,7 +21,7 @@ import { lookAtMountpoint, prepareMountpoint } from './mountpoint.ts'
 import { type OwnMount, ownFuseMounts, plainMountAround, plainMountOf } from './own-mounts.ts'
 import { isStale, serverOf, takeAway } from './stale-mount.ts'
 import { prepareStore, realStorePlace } from './store-place.ts'
-import { sizeText } from './terminal.ts'
+import { countText, sizeText } from './terminal.ts'
 
 /** What mounting came to. */
 export type Mounted =
@@ -97,7 +97,7 @@ async function note(mount: OwnMount, { env, terminal }: Context): Promise<void> 
 }
 
 function progressText({ files, ofFiles, bytes, ofBytes }: FetchProgress): string {
-  return `fetches all of it first: ${files} of ${ofFiles} files, ${sizeText(bytes)} of ${sizeText(ofBytes)}`
+  return `fetches all of it first: ${files} of ${countText(ofFiles, 'file')}, ${sizeText(bytes)} of ${sizeText(ofBytes)}`
 }
 
 /** The addresses' form; whether somebody answers there is known when something is fetched. */

@@ -1,5 +1,6 @@
 import { mkdir, readdir, readlink, rmdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { shQuoted } from '../attach/index.ts'
 import { isErrno, ModelcacheError } from '../base/index.ts'
 import { realPlace, shown, usageError } from '../config/index.ts'
 import { findMountOn } from './locate.ts'
@@ -61,7 +62,7 @@ async function realMountpoint(path: string): Promise<string> {
       throw usageError(
         target === undefined
           ? `mountpoint ${shown(path)}: its parent does not exist; make it with ` +
-              `\`mkdir -p ${dirname(path)}\``
+              `\`mkdir -p ${shQuoted(dirname(path))}\``
           : `mountpoint ${shown(path)}: it is a link to ${shown(target)}, which does not exist`,
         error,
       )

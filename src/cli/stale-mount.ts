@@ -2,11 +2,15 @@ import { spawn } from 'node:child_process'
 import { ModelcacheError, withDeadline } from '../base/index.ts'
 import { removeServingMark, STATUS_DEADLINE_MS } from '../config/index.ts'
 import { removeDeadLink } from './dead-link.ts'
+import { isForeign } from './foreign-store.ts'
 import { askKeeper } from './keeper-socket.ts'
 import type { OwnMount } from './own-mounts.ts'
 
-/** How a mount answers: `silent` is neither dead nor alive, such as one whose keeper is stopped. */
-export type MountPulse = 'alive' | 'dead' | 'silent'
+/**
+ * How a mount answers: `silent` is neither dead nor alive, such as one whose keeper is stopped;
+ * `foreign` belongs to another user, and cannot be asked.
+ */
+export type MountPulse = 'alive' | 'dead' | 'silent' | 'foreign'
 
 /** What holds a mount, in the words of messages. */
 export function serverOf({ engine }: Pick<OwnMount, 'engine'>): 'keeper' | 'daemon' {
@@ -31,6 +35,9 @@ export async function pulseOf(mount: OwnMount, signal?: AbortSignal): Promise<Mo
   } catch (error) {
     if (error instanceof ModelcacheError && error.code === 'keeper-silent') {
       return 'silent'
+    }
+    if (isForeign(error)) {
+      return 'foreign'
     }
     throw error
   }

@@ -1,14 +1,17 @@
+import { FOREIGN } from './foreign-store.ts'
 import type { MountStatus } from './mount-status.ts'
-import { sizeText } from './terminal.ts'
+import { countText, sizeText } from './terminal.ts'
 
 /** The status of a mount for people, a fact or two a line. */
 export function statusPage(status: MountStatus): string[] {
   const rows: [string, string][] = [
     ['store', status.store],
     ['state', stateText(status)],
-    ['engine', engineText(status)],
-    ...status.lost.map((line): [string, string] => ['', line]),
   ]
+  if (status.partial !== FOREIGN) {
+    rows.push(['engine', engineText(status)])
+    rows.push(...status.lost.map((line): [string, string] => ['', line]))
+  }
   if (status.partial === undefined) {
     rows.push(
       ['gate', `${status.gate.open ? 'open' : 'closed'} by ${status.gate.by}`],
@@ -16,7 +19,10 @@ export function statusPage(status: MountStatus): string[] {
       ['dirty', dirtyText(status)],
       ['tree', treeText(status)],
       ['on disk', diskText(status)],
-      ['fetched', `${sizeText(status.hydrate.bytes)}, ${status.hydrate.errors} errors`],
+      [
+        'fetched',
+        `${sizeText(status.hydrate.bytes)}, ${countText(status.hydrate.errors, 'error')}`,
+      ],
       ['network', networkText(status)],
     )
   }
@@ -28,9 +34,12 @@ function stateText({ state, engine, pid, keeperPid, restarts, partial }: MountSt
     const server = engine === 'native' ? 'keeper' : 'daemon'
     return `stale: its ${server} is dead; \`modelcache mount\` repairs it`
   }
+  if (keeperPid === 0) {
+    return partial === undefined ? state : `${state}: ${partial}`
+  }
   const processes =
     engine === 'native' ? `keeper ${keeperPid}, daemon ${pid}` : `daemon ${keeperPid}`
-  const again = restarts === 0 ? '' : `, restarted ${restarts} times`
+  const again = restarts === 0 ? '' : `, restarted ${countText(restarts, 'time')}`
   return `${state} (${processes}${again})${partial === undefined ? '' : `; ${partial}`}`
 }
 
@@ -51,17 +60,28 @@ function dirtyText({ dirty }: MountStatus): string {
     return `nothing${dirty.open === 0 ? '' : `; ${dirty.open} open for writing`}`
   }
   return (
-    `${dirty.files} files, ${sizeText(dirty.bytes)}, for ${dirty.oldestSeconds} s; ` +
+    `${countText(dirty.files, 'file')}, ${sizeText(dirty.bytes)}, for ${dirty.oldestSeconds} s; ` +
     `${dirty.open} open for writing`
   )
 }
 
 function treeText({ tree }: MountStatus): string {
-  const missing =
-    tree.placeholders === 0
-      ? 'all of it here'
-      : `${sizeText(tree.missingBytes)} in ${tree.placeholders} files still remote`
-  return `${tree.files} files, ${sizeText(tree.bytes)}; ${missing}`
+  const { placeholders, unlistedDirectories } = tree
+  const missing = [
+    ...(placeholders === 0
+      ? []
+      : [`${sizeText(tree.missingBytes)} in ${countText(placeholders, 'file')} still remote`]),
+    ...(unlistedDirectories === 0
+      ? []
+      : [
+          `${countText(unlistedDirectories, 'directory', 'directories')} not listed yet, with all in ` +
+            `${unlistedDirectories === 1 ? 'it' : 'them'} remote and not counted`,
+        ]),
+  ]
+  return (
+    `${countText(tree.files, 'file')}, ${sizeText(tree.bytes)}; ` +
+    (missing.length === 0 ? 'all of it here' : missing.join('; '))
+  )
 }
 
 function diskText({ store_usage: usage }: MountStatus): string {
@@ -72,7 +92,8 @@ function diskText({ store_usage: usage }: MountStatus): string {
 }
 
 function networkText({ network }: MountStatus): string {
+  const peers = countText(network.peers, 'peer')
   return network.listening.length === 0
-    ? `${network.peers} peers, not listening`
-    : `${network.peers} peers, listening on ${network.listening.join(', ')}`
+    ? `${peers}, not listening`
+    : `${peers}, listening on ${network.listening.join(', ')}`
 }

@@ -1,5 +1,6 @@
 import { link, realpath, rm, rmdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { shQuoted } from '../attach/index.ts'
 import {
   isErrno,
   lremovexattr,
@@ -10,6 +11,7 @@ import {
 } from '../base/index.ts'
 import { shown, usageError } from '../config/index.ts'
 import { createStore, type StorePaths } from '../tree/index.ts'
+import { FOREIGN } from './foreign-store.ts'
 
 /** A store that a keeper can be started on. */
 export interface PreparedStore {
@@ -63,7 +65,29 @@ async function createStoreAt(place: string): Promise<StorePaths> {
     if (isErrno(error, 'EEXIST', 'ENOTDIR')) {
       throw usageError(`--store ${shown(place)}: it is no folder; give one, or a free name`, error)
     }
-    throw error instanceof ModelcacheError ? error : storeError(place, error)
+    throw error instanceof ModelcacheError ? unfit(place, error) : storeError(place, error)
+  }
+}
+
+/** A folder that is no store and cannot become one was named by mistake. */
+function unfit(place: string, error: ModelcacheError): ModelcacheError {
+  switch (error.code) {
+    case 'store-not-empty':
+      return usageError(
+        `--store ${shown(place)}: it is not empty, and no store of modelcache; give a store, an ` +
+          'empty folder or a free name',
+        error,
+      )
+    case 'store-mode':
+      return usageError(
+        `--store ${shown(place)}: others may enter it; close it with ` +
+          `\`chmod 700 ${shQuoted(place)}\`, or give a free name`,
+        error,
+      )
+    case 'store-owner':
+      return usageError(`--store ${shown(place)}: it ${FOREIGN}; give one of your own`, error)
+    default:
+      return error
   }
 }
 

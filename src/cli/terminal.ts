@@ -39,6 +39,11 @@ export function answerFacts(
   }
 }
 
+/** A number of things for people: `1 file`, `2 files`, `2 directories`. */
+export function countText(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`
+}
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'] as const
 
 /** A size for people: `0 B`, `1.5 GiB`. */

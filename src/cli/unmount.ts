@@ -1,9 +1,12 @@
+import { lstat } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { isErrno, messageOf } from '../base/index.ts'
 import { MAX_TIMEOUT_S, seconds, shown, UNMOUNT_TIMEOUT_S } from '../config/index.ts'
-import { leftOutLines } from './commit-result.ts'
+import { type CommitAnswer, leftOutLines } from './commit-result.ts'
 import type { Context } from './context.ts'
-import { tryMountOn } from './locate.ts'
-import { answerFacts } from './terminal.ts'
+import { findMountOn, tryMountOn } from './locate.ts'
+import { answerFacts, countText } from './terminal.ts'
 import { type Unmounted, unmountMount } from './unmounting.ts'
 
 interface Words {
@@ -31,7 +34,8 @@ export function addUnmount(program: Command, context: Context): void {
       const timeoutMs = seconds('--timeout', words.timeout, 0, MAX_TIMEOUT_S) * 1000
       const mount = await tryMountOn(directory, context.cwd)
       if (mount === undefined) {
-        context.terminal.tell(`${shown(directory)} is not mounted`)
+        context.terminal.tell(`${shown(directory)} ${await absence(directory, context.cwd)}`)
+        answerFacts(context.terminal, words.json, NOTHING, [])
         return
       }
       // Whoever stands in the mount keeps it busy, and that must not be this process.
@@ -42,6 +46,27 @@ export function addUnmount(program: Command, context: Context): void {
     })
 }
 
+/** The answer where there was nothing to unmount. */
+const NOTHING: CommitAnswer = { root: '', tree: '', dirty: 0, open: [], withheld: [] }
+
+/** Why a directory cannot be unmounted. */
+async function absence(directory: string, cwd: string): Promise<string> {
+  const path = resolve(cwd, directory)
+  const entry = (await findMountOn(path))?.entry
+  if (entry !== undefined) {
+    return `is no mount of modelcache, but one of type ${entry.type}`
+  }
+  try {
+    await lstat(path)
+    return 'is not mounted'
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
+      return 'does not exist'
+    }
+    return `is not mounted, as far as this user can see (${messageOf(error)})`
+  }
+}
+
 function report(ended: Unmounted, store: string, words: Words, context: Context): void {
   const { terminal } = context
   if (ended.kind === 'stale') {
@@ -50,6 +75,8 @@ function report(ended: Unmounted, store: string, words: Words, context: Context)
         ? `it had died; what was not committed is kept in ${store} for the next mount`
         : 'it had died; nothing was left to commit',
     )
+    // The daemon, which could have counted, is dead.
+    answerFacts(terminal, words.json, { ...NOTHING, dirty: ended.dirty ? null : 0 }, [])
     context.setExitCode(ended.dirty ? 3 : 0)
     return
   }
@@ -59,7 +86,9 @@ function report(ended: Unmounted, store: string, words: Words, context: Context)
   }
   answerFacts(terminal, words.json, answer, [answer.root])
   if (answer.dirty > 0) {
-    terminal.tell(`${answer.dirty} files are dirty and kept for the next mount`)
+    terminal.tell(
+      `${countText(answer.dirty, 'file is', 'files are')} dirty and kept for the next mount`,
+    )
     context.setExitCode(3)
   }
 }

@@ -4,9 +4,10 @@ import { KEEPER_EXIT_MS } from '../config/index.ts'
 import { type CommitAnswer, commitAnswer } from './commit-result.ts'
 import type { Context } from './context.ts'
 import { callDaemon, isDaemonAway } from './daemon-call.ts'
+import { FOREIGN } from './foreign-store.ts'
 import { holderLines } from './holders.ts'
 import { askKeeper } from './keeper-socket.ts'
-import { mountedOn, readMountTable } from './mount-table.ts'
+import { fuseMount, mountedOn, readMountTable } from './mount-table.ts'
 import { type OwnMount, plainMountAt } from './own-mounts.ts'
 import {
   logOf,
@@ -83,6 +84,12 @@ async function unmountDead(
   options: UnmountOptions,
   signal: AbortSignal,
 ): Promise<Unmounted> {
+  if (pulse === 'foreign') {
+    throw new ModelcacheError(
+      `unmount ${mount.mountpoint}: it ${FOREIGN}; its owner can unmount it, and root`,
+      { code: 'permission', exitCode: 1 },
+    )
+  }
   if (!options.force && pulse !== 'dead') {
     throw new ModelcacheError(
       `unmount ${mount.mountpoint}: its ${serverOf(mount)} does not answer, and the mount is not ` +
@@ -117,9 +124,13 @@ async function waitForEnd(mount: OwnMount, keeperPid: number, signal: AbortSigna
 }
 
 async function isMounted(mount: OwnMount): Promise<boolean> {
-  return mount.engine === 'none'
-    ? (await plainMountAt(mount.mountpoint)) !== undefined
-    : mountedOn(await readMountTable(), mount.mountpoint)?.device === mount.device
+  if (mount.engine === 'none') {
+    return (await plainMountAt(mount.mountpoint)) !== undefined
+  }
+  // The kernel gives a number out again: only the source says whose mount it is.
+  const entry = mountedOn(await readMountTable(), mount.mountpoint)
+  const own = entry === undefined ? undefined : fuseMount(entry)
+  return own?.device === mount.device && own.store === mount.store
 }
 
 async function exists(path: string): Promise<boolean> {

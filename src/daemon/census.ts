@@ -23,6 +23,8 @@ export interface Census {
   bytes: number
   placeholders: number
   missingBytes: number
+  /** Directories whose entries are not here yet: what is in them is in none of these counts. */
+  unlistedDirectories: number
   dirtyFiles: number
   dirtyBytes: number
   /** The oldest last write of a dirty file. */
@@ -117,6 +119,7 @@ class Count {
       bytes: 0,
       placeholders: 0,
       missingBytes: 0,
+      unlistedDirectories: 0,
       dirtyFiles: 0,
       dirtyBytes: 0,
       oldestDirtyMs: undefined,
@@ -129,19 +132,20 @@ class Count {
 
   async walk(path: string): Promise<void> {
     const folders: string[] = []
-    await forEachConcurrently(
-      entriesOf(join(this.#parts.paths.tree, path)),
-      AT_ONCE,
-      async (one) => {
-        this.#signal.throwIfAborted()
-        const child = path === '' ? one.name : `${path}/${one.name}`
-        if (one.isDirectory()) {
-          folders.push(child)
-        } else {
-          await this.#take(child, typeOf(one))
-        }
-      },
-    )
+    const place = join(this.#parts.paths.tree, path)
+    const record = recordIfThere(place)
+    if (record !== undefined && record !== 'gone') {
+      this.census.unlistedDirectories += 1
+    }
+    await forEachConcurrently(entriesOf(place), AT_ONCE, async (one) => {
+      this.#signal.throwIfAborted()
+      const child = path === '' ? one.name : `${path}/${one.name}`
+      if (one.isDirectory()) {
+        folders.push(child)
+      } else {
+        await this.#take(child, typeOf(one))
+      }
+    })
     for (const folder of folders) {
       await this.walk(folder)
     }

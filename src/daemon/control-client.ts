@@ -15,7 +15,8 @@ export interface ControlClient {
   /**
    * @returns the `ok` value of the answer
    * @throws ModelcacheError with the daemon's code, message and exit code; `daemon-away` when
-   *   nothing listens or the daemon ended before it answered
+   *   nothing listens or the daemon ended before it answered, `foreign-store` when this user
+   *   may not enter the store
    */
   call(op: string, args?: ControlArgs, options?: CallOptions): Promise<unknown>
 }
@@ -29,6 +30,8 @@ export function controlClient(store: string): ControlClient {
         // A path of any length has a short name by its descriptor: sun_path holds 108 bytes.
         const path = `/proc/self/fd/${folder.fd}/${CONTROL_SOCKET}`
         return await ask(createConnection(path), op, args, options)
+      } catch (error) {
+        throw refusedOr(error, store)
       } finally {
         await folder.close()
       }
@@ -40,8 +43,18 @@ async function openRunFolder(store: string): Promise<FileHandle> {
   try {
     return await open(join(store, 'run'), constants.O_RDONLY | constants.O_DIRECTORY)
   } catch (error) {
-    throw isErrno(error, 'ENOENT') ? away(error) : error
+    throw isErrno(error, 'ENOENT') ? away(error) : refusedOr(error, store)
   }
+}
+
+/** A store is closed to all but its owner, and so is everything in it. */
+function refusedOr(error: unknown, store: string): unknown {
+  return isErrno(error, 'EACCES')
+    ? new ModelcacheError(
+        `ask the daemon of ${store}: permission denied; the store belongs to another user`,
+        { code: 'foreign-store', exitCode: 1, cause: error },
+      )
+    : error
 }
 
 function ask(

@@ -1,4 +1,4 @@
-import { readFile, unlink } from 'node:fs/promises'
+import { unlink } from 'node:fs/promises'
 import {
   type Clock,
   delay,
@@ -71,7 +71,6 @@ export function createDaemon(parts: DaemonParts): RunningDaemon {
 const UNLINK_BATCH = 1000
 /** Between two looks whether a full disk has room again. */
 const FULL_DISK_RETRY_MS = 1000
-const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 
 class Daemon implements RunningDaemon {
   readonly #parts: DaemonParts
@@ -175,8 +174,7 @@ class Daemon implements RunningDaemon {
   async #recover(services: Services): Promise<LeftOvers> {
     const { hello, logger } = this.#parts
     const { database, orphans, paths } = services
-    const bootId = (await readFile(BOOT_ID, 'utf8')).trim()
-    const unseen = await forgetUnseenRows(paths, database, bootId)
+    const unseen = await forgetUnseenRows(paths, database)
     const rows = unseen + (await forgetDirtyRows(paths, database))
     await emptyStaging(paths)
     await orphans.load()

@@ -1,12 +1,15 @@
-import { lstat, open, opendir, readFile, rm } from 'node:fs/promises'
+import { lstat, opendir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isErrno, type Logger } from '../base/index.ts'
 import {
+  bootId,
   type Database,
+  forgetUnseen,
   type InodeId,
   inodeIdOf,
   type StorePaths,
   sameInode,
+  unseenSince,
 } from '../tree/index.ts'
 
 /** What an unclean stop left over. */
@@ -20,8 +23,6 @@ export interface LeftOvers {
 /** Decimal, as the keeper writes it; anything else in `objects/` is not ours to touch. */
 const OID_NAME = /^[1-9][0-9]{0,15}$/
 const DIRTY_LINE = /^(\d+) (\d+)$/
-/** Programs write without an engine since this start of the machine. */
-const UNSEEN_MARK = /^none ([0-9a-f-]{36})\n$/
 
 /** Deletes the rows of all files that the dirty log names; a torn last line is ignored. */
 export async function forgetDirtyRows(
@@ -47,16 +48,14 @@ export async function forgetDirtyRows(
  * times with new content (docs/decisions/without-an-engine.md). Done once: the mark is emptied, so
  * that a daemon that is started again trusts the rows that were made since.
  *
- * @param bootId - of this start of the machine
  * @returns how many rows went
  */
 export async function forgetUnseenRows(
   paths: Pick<StorePaths, 'unclean'>,
   database: Pick<Database, 'files' | 'sync'>,
-  bootId: string,
 ): Promise<number> {
-  const [, since] = UNSEEN_MARK.exec(await readText(paths.unclean)) ?? []
-  if (since === undefined || since === bootId) {
+  const since = unseenSince(paths)
+  if (since === undefined || since === bootId()) {
     return 0
   }
   let count = 0
@@ -65,13 +64,7 @@ export async function forgetUnseenRows(
     count += 1
   }
   await database.sync()
-  const mark = await open(paths.unclean, 'r+')
-  try {
-    await mark.truncate(0)
-    await mark.sync()
-  } finally {
-    await mark.close()
-  }
+  forgetUnseen(paths)
   return count
 }
 

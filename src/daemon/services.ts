@@ -19,6 +19,7 @@ import { createShare, ipnsNameOf, type RootAnswer, type Share } from '../share/i
 import {
   createNameClassifier,
   type Database,
+  hasUnseenWriters,
   type InodeId,
   openDatabase,
   type StorePaths,
@@ -99,6 +100,7 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     key: () => publicKeyOf(paths.key),
     mountpoint: hello.mountpoint,
     everything: !hello.clean || database.recovery !== 'none',
+    unseenWriters: () => hello.engine !== 'none' && hasUnseenWriters(paths),
   })
   const hydrator = createHydrator(
     {

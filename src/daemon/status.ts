@@ -51,6 +51,7 @@ export async function statusOf(parts: StatusParts): Promise<Record<string, unkno
       bytes: census?.bytes ?? 0,
       placeholders: census?.placeholders ?? 0,
       missingBytes: census?.missingBytes ?? 0,
+      unlistedDirectories: census?.unlistedDirectories ?? 0,
     },
     store_usage: {
       treeBytes: census?.treeBytes ?? 0,

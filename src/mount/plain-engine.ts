@@ -1,15 +1,12 @@
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  writeSync,
-} from 'node:fs'
 import type { Clock, Logger, Timer } from '../base/index.ts'
 import { isErrno, messageOf } from '../base/index.ts'
-import type { InodeId, Stamp } from '../tree/index.ts'
+import {
+  forgetUnseen,
+  hasUnseenWriters,
+  type InodeId,
+  markUnseen,
+  type Stamp,
+} from '../tree/index.ts'
 import type { Engine, EngineHandlers, EngineStats, Lease, Snapshot } from './engine.ts'
 import type { LocalTree } from './local/local-tree.ts'
 import { leadsTo, placePlainLink, removePlainLink } from './plain-link.ts'
@@ -23,8 +20,6 @@ export interface PlainEngineOptions {
   clock: Pick<Clock, 'setTimeout'>
 }
 
-/** Another one after each start of the machine (random(4)). */
-const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 /** How soon it is noticed that somebody took the link away, which ends the mount. */
 const LOOK_EVERY_MS = 1000
 
@@ -60,8 +55,16 @@ class PlainEngine implements Engine {
 
   ready(): void {
     const { mountpoint, tree } = this.#options
-    markUnseen(tree.paths.unclean)
-    this.#mode = placePlainLink(mountpoint, tree.paths.tree)
+    const hadUnseen = hasUnseenWriters(tree.paths)
+    markUnseen(tree.paths)
+    try {
+      this.#mode = placePlainLink(mountpoint, tree.paths.tree)
+    } catch (error) {
+      if (!hadUnseen) {
+        forgetUnseen(tree.paths)
+      }
+      throw error
+    }
     this.#lookLater()
   }
 
@@ -172,21 +175,5 @@ class PlainEngine implements Engine {
       logger[level]('the mountpoint cannot be looked at', { mountpoint, reason: messageOf(error) })
       return true
     }
-  }
-}
-
-/**
- * Says, durably, since which start of the machine programs write unseen. After a power cut a file
- * can have new content under its old stamp: who finds another boot id here trusts no row.
- */
-function markUnseen(unclean: string): void {
-  const bootId = readFileSync(BOOT_ID, 'latin1').trim()
-  const file = openSync(unclean, constants.O_WRONLY | constants.O_NOFOLLOW)
-  try {
-    ftruncateSync(file)
-    writeSync(file, `none ${bootId}\n`)
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
   }
 }

@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { fsyncDirectory, isErrno, ModelcacheError, writeFileDurable } from '../base/index.ts'
@@ -72,9 +73,11 @@ export function storePaths(store: string): StorePaths {
 export async function createStore(dir: string): Promise<StorePaths> {
   const paths = storePaths(dir)
   await mkdir(paths.store, { recursive: true, mode: STORE_MODE })
-  await checkFolder(paths.store)
+  const stats = await folderStats(paths.store)
+  // What is in it comes first: nobody should be told to close /usr to others.
   if ((await readVersion(paths)) === undefined) {
     await refuseForeignContent(paths)
+    checkPrivate(paths.store, stats)
   } else {
     await checkStore(dir)
   }
@@ -96,7 +99,7 @@ export async function createStore(dir: string): Promise<StorePaths> {
  */
 export async function checkStore(dir: string): Promise<StorePaths> {
   const paths = storePaths(dir)
-  await checkFolder(paths.store)
+  checkPrivate(paths.store, await folderStats(paths.store))
   const version = await readVersion(paths)
   if (version === undefined) {
     throw new ModelcacheError(`store ${paths.store}: it has no version file, so it is no store`, {
@@ -115,7 +118,7 @@ export async function checkStore(dir: string): Promise<StorePaths> {
   return paths
 }
 
-async function checkFolder(store: string): Promise<void> {
+async function folderStats(store: string): Promise<Stats> {
   const stats = await lstatStore(store)
   if (!stats.isDirectory()) {
     throw new ModelcacheError(`store ${store}: it is not a folder`, {
@@ -124,6 +127,11 @@ async function checkFolder(store: string): Promise<void> {
       exitCode: 1,
     })
   }
+  return stats
+}
+
+/** Nobody but its owner may look into a store. */
+function checkPrivate(store: string, stats: Stats): void {
   const user = process.geteuid?.()
   if (user !== undefined && stats.uid !== user) {
     throw new ModelcacheError(`store ${store}: it belongs to user ${stats.uid}, not to ${user}`, {

@@ -48,6 +48,8 @@ export interface CommitterParts {
   mountpoint: string
   /** The last stop was not clean: the first commit compares the whole tree. */
   everything: boolean
+  /** Programs may change the tree past the engine: then every commit compares the whole tree. */
+  unseenWriters: () => boolean
   clock: Clock
   logger: Logger
 }
@@ -69,7 +71,7 @@ export class Committer {
 
   constructor(parts: CommitterParts) {
     this.#parts = parts
-    this.#everything = parts.everything
+    this.#everything = parts.everything || parts.unseenWriters()
   }
 
   /**
@@ -166,7 +168,7 @@ export class Committer {
       })
     }
     const result = await this.#publish(snapshot, attempt)
-    this.#everything = false
+    this.#everything = this.#parts.unseenWriters()
     return result
   }
 

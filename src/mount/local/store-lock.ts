@@ -1,6 +1,6 @@
 import { closeSync, constants, fsyncSync, openSync, unlinkSync } from 'node:fs'
 import { isErrno, ModelcacheError, tryFlock } from '../../base/index.ts'
-import type { StorePaths } from '../../tree/index.ts'
+import { hasUnseenWriters, type StorePaths } from '../../tree/index.ts'
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_WRONLY } = constants
 
@@ -8,7 +8,10 @@ const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_WRONLY } =
 export interface StoreLock {
   /** The `unclean` mark was not there: the last stop was clean. */
   readonly clean: boolean
-  /** Nothing is dirty and nothing can have changed unseen: takes the mark away, durably. */
+  /**
+   * Nothing is dirty and no engine has anything to tell: takes the mark away, durably, unless
+   * somebody may still write unseen (`hasUnseenWriters`).
+   */
   markClean(): void
   /** Lets the lock go; again is fine. */
   release(): void
@@ -48,6 +51,9 @@ class Held implements StoreLock {
   }
 
   markClean(): void {
+    if (hasUnseenWriters(this.#paths)) {
+      return
+    }
     try {
       unlinkSync(this.#paths.unclean)
     } catch (error) {
