@@ -30,6 +30,7 @@ interface KeeperProcess {
   readonly stdout: Readable
   readonly line: Promise<string>
   readonly ended: Promise<number>
+  readonly log: StartLog
 }
 
 /** A keeper that is told to end drains first; after this it is killed. */
@@ -37,6 +38,18 @@ const STOP_MS = 10_000
 
 /** A line of the keeper; a longer one is not from a keeper. */
 const MAX_LINE_BYTES = 64 * 1024
+
+/** What fits into a message of one line. */
+const MAX_WORDS = 500
+
+/** The helper's line and libfuse's own. */
+const PLAIN_LINES = 3
+
+/** Where the standard error of this start is: in a file that holds those of starts before. */
+interface StartLog {
+  readonly path: string
+  readonly startByte: number
+}
 
 export interface KeeperStart {
   /** The keeper, or the daemon with an engine inside: the program and its arguments. */
@@ -57,16 +70,17 @@ export interface KeeperStart {
 export async function startKeeper(start: KeeperStart): Promise<StartedKeeper> {
   const log = await open(start.log, 'a', 0o600)
   try {
-    return await readyOrStopped(spawnKeeper(start, log), start.log)
+    const { size } = await log.stat()
+    return await readyOrStopped(spawnKeeper(start, log, { path: start.log, startByte: size }))
   } finally {
     await log.close()
   }
 }
 
-async function readyOrStopped(started: KeeperProcess, keeperLog: string): Promise<StartedKeeper> {
+async function readyOrStopped(started: KeeperProcess): Promise<StartedKeeper> {
   const { child, ended } = started
   try {
-    const ready = await readReady(started, keeperLog)
+    const ready = await readReady(started)
     return { ...ready, ended, leave: () => child.unref() }
   } catch (error) {
     await stopKeeper(child)
@@ -74,7 +88,7 @@ async function readyOrStopped(started: KeeperProcess, keeperLog: string): Promis
   }
 }
 
-function spawnKeeper(start: KeeperStart, log: FileHandle): KeeperProcess {
+function spawnKeeper(start: KeeperStart, file: FileHandle, log: StartLog): KeeperProcess {
   const { config } = start
   const [program = '', ...args] = start.command
   const name = config.engine === 'native' ? 'keeper' : 'daemon'
@@ -82,7 +96,7 @@ function spawnKeeper(start: KeeperStart, log: FileHandle): KeeperProcess {
     cwd: config.store,
     env: config.daemon.env,
     detached: true,
-    stdio: ['pipe', 'pipe', log.fd],
+    stdio: ['pipe', 'pipe', file.fd],
   })
   const { stdin, stdout } = child
   if (stdin === null || stdout === null) {
@@ -101,24 +115,28 @@ function spawnKeeper(start: KeeperStart, log: FileHandle): KeeperProcess {
   stdin.on('error', () => {})
   stdin.end(JSON.stringify(config))
   const ended = new Promise<number>((resolve) => child.once('exit', (code) => resolve(code ?? 1)))
-  return { child, name, stdout, line: Promise.race([line, failed]), ended }
+  return { child, name, stdout, line: Promise.race([line, failed]), ended, log }
 }
 
 /** Reads what comes of the start. */
-async function readReady(
-  { child, name, stdout, line: said }: KeeperProcess,
-  keeperLog: string,
-): Promise<Pick<StartedKeeper, 'pid' | 'passthrough'>> {
+async function readReady({
+  child,
+  name,
+  stdout,
+  line: said,
+  log,
+}: KeeperProcess): Promise<Pick<StartedKeeper, 'pid' | 'passthrough'>> {
   const line = await said
   stdout.destroy()
   if (line === '') {
     throw keeperError({
-      message: `the ${name} ended before it was ready: ${await lastWords(keeperLog)}`,
+      message: `the ${name} ended before it was ready: ${await lastWords(log.path)}`,
     })
   }
   const message: unknown = JSON.parse(line)
   if (child.pid === undefined || !isRecord(message) || message.ready !== true) {
-    throw keeperError(isRecord(message) && isRecord(message.error) ? message.error : {})
+    const error = isRecord(message) && isRecord(message.error) ? message.error : {}
+    throw keeperError(await withPlainWords(error, log))
   }
   const passthrough = isRecord(message.passthrough) ? message.passthrough : {}
   return {
@@ -130,10 +148,27 @@ async function readReady(
   }
 }
 
+/**
+ * libfuse knows why a mount failed and says it on standard error only, in words between the lines
+ * of the log, which are JSON; the error that comes of it is `fuse failed`.
+ */
+async function withPlainWords(
+  error: Record<string, unknown>,
+  { path, startByte }: StartLog,
+): Promise<Record<string, unknown>> {
+  if (error.code !== 'mount-failed' || typeof error.message !== 'string') {
+    return error
+  }
+  const text = (await readFile(path)).subarray(startByte).toString('utf8')
+  const words = text.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('{'))
+  const said = words.slice(-PLAIN_LINES).join('; ').slice(0, MAX_WORDS)
+  return said === '' ? error : { ...error, message: `${error.message}: ${said}` }
+}
+
 /** The last line of a log: a program that ended without an answer said why there. */
 async function lastWords(log: string): Promise<string> {
   const lines = (await readFile(log, 'utf8')).split('\n').filter((line) => line.trim() !== '')
-  return lines.at(-1)?.slice(0, 500) ?? `${log} says nothing`
+  return lines.at(-1)?.slice(0, MAX_WORDS) ?? `${log} says nothing`
 }
 
 /**
