@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import { has, ordinaryUser, repositoryRoot, runOk } from '../support/index.ts'
 import { judge, type Observed } from './contract.ts'
-import { USER_WAYS } from './user-way.ts'
+import { statesOf, USER_WAY } from './tested-ways.ts'
 
 /** The plain directory, the whole table and its prepared rows, on a busy machine. */
 const DEADLINE_MS = 900_000
@@ -16,7 +16,7 @@ test('the native engine of an ordinary user: as a plain directory', async (t) =>
   const program = join(user.repository, 'test/posix/observe-as-user.ts')
   const { code, stdout, stderr } = await user.run(`exec "$NODE" "${program}" .`, DEADLINE_MS)
   assert.equal(code, 0, `${stdout}\n${stderr}`)
-  for (const { name, exempt } of USER_WAYS) {
+  for (const { name, exempt } of statesOf(USER_WAY)) {
     const text = readFileSync(join(user.home, `${name}.json`), 'utf8')
     await t.test(name, (way) => judge(way, JSON.parse(text) as Observed, exempt))
   }

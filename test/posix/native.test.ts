@@ -1,16 +1,10 @@
 import { test } from 'node:test'
 import { has } from '../support/index.ts'
 import { runContract } from './contract.ts'
-import { committed, fresh, readOnly, remote, served } from './ways.ts'
+import { NATIVE_WAY, statesOf } from './tested-ways.ts'
 
 // No exemption: the keeper keeps all that a local disk keeps.
-for (const way of [
-  fresh('native'),
-  served,
-  committed('native'),
-  remote('native'),
-  readOnly('native'),
-]) {
+for (const way of statesOf(NATIVE_WAY)) {
   test(`the native engine, ${way.name}: as a plain directory`, async (t) => {
     if (has(t, 'fuse', 'python', 'root')) await runContract(t, way)
   })

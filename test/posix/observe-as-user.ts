@@ -6,11 +6,11 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { observe } from './contract.ts'
-import { USER_WAYS } from './user-way.ts'
+import { statesOf, USER_WAY } from './tested-ways.ts'
 
 const [folder = '.'] = process.argv.slice(2)
 
-for (const way of USER_WAYS) {
+for (const way of statesOf(USER_WAY)) {
   test(`observe ${way.name}`, async (t) => {
     writeFileSync(join(folder, `${way.name}.json`), JSON.stringify(await observe(t, way)))
   })
