@@ -21,8 +21,9 @@ export const PIN_SETS: PinSet[] = ['hub-append', 'hub-1x', 'hub-newest']
 export const USUAL_SET: PinSet = 'hub-1x'
 
 /**
- * The sets that run on an engine: on the portable one the usual set, and all of them in the long
- * run, since what differs between the sets is the client and not the engine.
+ * The sets that run everything on an engine: on the portable one the usual set, and all of them in
+ * the long run, since what differs between the sets is the client and not the engine. Each set
+ * downloads and loads on each engine in every run (`download`).
  */
 export function pinSetsOn(engine: EngineName): PinSet[] {
   return engine === 'native' || process.env.MODELCACHE_TEST_LONG === '1' ? PIN_SETS : [USUAL_SET]
