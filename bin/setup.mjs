@@ -15,21 +15,28 @@ import {
   provideRust,
   provideRustTools,
 } from './setup/system.mjs'
+import { leaveTimes, timed } from './setup/times.mjs'
 
 /**
  * In this order: each step uses what the ones before it made. Tests need everything; to start, the
  * program makes do with what can be had.
  */
 const STEPS = {
-  start: [provideNode, installPackages, provideFuseIfPossible, provideKeeper, buildProgram],
+  start: [
+    ['Node', provideNode],
+    ['npm packages', installPackages],
+    ['FUSE', provideFuseIfPossible],
+    ['Rust and the keeper', provideKeeper],
+    ['the program', buildProgram],
+  ],
   test: [
-    provideNode,
-    installPackages,
-    provideFuse,
-    provideRust,
-    provideRustTools,
-    buildKeeper,
-    buildProgram,
+    ['Node', provideNode],
+    ['npm packages', installPackages],
+    ['FUSE', provideFuse],
+    ['Rust', provideRust],
+    ['formatter and linter of Rust', provideRustTools],
+    ['the keeper', buildKeeper],
+    ['the program', buildProgram],
   ],
 }
 
@@ -40,8 +47,10 @@ async function main() {
     throw new SetupError(`--for ${values.for}: give start or test`, 2)
   }
   await withLock(async () => {
-    for (const step of steps) {
-      await step()
+    const times = await timed(steps)
+    // The run of tests says them in its table; a start has nobody to say them.
+    if (values.for === 'test') {
+      leaveTimes(times)
     }
   })
 }

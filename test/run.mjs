@@ -6,14 +6,19 @@
 import { chmodSync, mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { takeTimes } from '../bin/setup/times.mjs'
 import { temporaryPlace, testEnvironment } from './run/environment.mjs'
 import { clearLeftovers, findLeftovers } from './run/leftovers.mjs'
+import { minutesTable } from './run/minutes.mjs'
 import { checkPhase, endRunning, keeperPhase, nodePhase } from './run/phases.mjs'
 
 const { values, positionals } = parseArgs({
   options: { long: { type: 'boolean', default: false } },
   allowPositionals: true,
 })
+
+// Set-up came before, in a process of its own.
+const setUp = takeTimes()
 
 // Everything that tests make lies below this, so that what they leave behind can be told from
 // what others do on this machine.
@@ -60,9 +65,8 @@ for (const { text } of leftovers) {
 await clearLeftovers(leftovers, place)
 
 process.stdout.write('\n=== minutes\n')
-for (const [name, ms, { passed, failed, skipped }] of minutes) {
-  const time = (ms / 60_000).toFixed(1).padStart(5)
-  process.stdout.write(`${time}  ${name}: ${passed} passed, ${failed} failed, ${skipped} skipped\n`)
+for (const line of minutesTable(setUp, minutes)) {
+  process.stdout.write(`${line}\n`)
 }
 
 if (leftovers.length > 0) {

@@ -23,6 +23,46 @@ function script(root: string, lines: string): string[] {
 }
 
 describe('set-up', () => {
+  it('is timed step by step, and said once, at the end of the tests that follow', async (t) => {
+    const root = await clone(t)
+    await cp(join(repositoryRoot, 'test/run'), join(root, 'test/run'), { recursive: true })
+    const leave = script(
+      root,
+      `
+      import { leaveTimes, timed } from './bin/setup/times.mjs'
+      const done = []
+      const times = await timed([['first', async () => done.push(1)], ['second', () => done.push(2)]])
+      if (times.some(({ ms }) => !(ms >= 0)) || done.join() !== '1,2') throw new Error('not done')
+      leaveTimes(times.map(({ name }, index) => ({ name, ms: 60_000 * (index + 1) })))`,
+    )
+    await runOk(process.execPath, leave, { env })
+    const say = script(
+      root,
+      `
+      import { takeTimes } from './bin/setup/times.mjs'
+      import { minutesTable } from './test/run/minutes.mjs'
+      const phases = [
+        ['tests', 120_000, { passed: 3, failed: 1, skipped: 2 }],
+        ['  base', 90_000, { passed: 3, failed: 1, skipped: 2 }],
+      ]
+      console.log(minutesTable(takeTimes(), phases).join('\\n'))`,
+    )
+    const table = (await runOk(process.execPath, say, { env })).stdout.trimEnd().split('\n')
+    const ran = [
+      '2.0  tests: 3 passed, 1 failed, 2 skipped',
+      '1.5    base: 3 passed, 1 failed, 2 skipped',
+    ]
+    assert.deepEqual(
+      table.map((line) => line.trimStart()),
+      ['3.0  set-up', '1.0    first', '2.0    second', ...ran, '5.0  all of it'],
+    )
+    const again = (await runOk(process.execPath, say, { env })).stdout.trimEnd().split('\n')
+    assert.deepEqual(
+      again.map((line) => line.trimStart()),
+      [...ran, '2.0  all of it'],
+    )
+  })
+
   it('runs once at a time: a second one waits and says for whom', async (t) => {
     const root = await clone(t)
     const lines = `
