@@ -3,8 +3,8 @@
 
 import { isInPath, outputOf, run, SetupError, say } from './progress.mjs'
 
-/** Edition 2024 and the keeper's dependencies need this. */
-const NEEDED_RUST = [1, 85]
+/** The rust-version of native/Cargo.toml: with an older one cargo refuses to build the keeper. */
+export const NEEDED_RUST = [1, 88]
 
 /** As `provideFuse`; where that cannot be, mounts work without FUSE, and this says so. */
 export async function provideFuseIfPossible() {

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
+import { NEEDED_RUST } from '../../bin/setup/system.mjs'
 import { repositoryRoot, run, runOk, start, tempDir, waitFor } from '../support/index.ts'
 
 const env = { PATH: process.env.PATH ?? '' }
@@ -23,6 +24,13 @@ function script(root: string, lines: string): string[] {
 }
 
 describe('set-up', () => {
+  it('wants the Rust that the keeper is built with, and the documents say so', () => {
+    const version = NEEDED_RUST.join('.')
+    const text = (path: string) => readFileSync(join(repositoryRoot, path), 'utf8')
+    assert.match(text('native/Cargo.toml'), new RegExp(`^rust-version = "${version}"$`, 'm'))
+    assert.ok(text('README.md').includes(`Rust ${version} or later`))
+  })
+
   it('is timed step by step, and said once, at the end of the tests that follow', async (t) => {
     const root = await clone(t)
     await cp(join(repositoryRoot, 'test/run'), join(root, 'test/run'), { recursive: true })
@@ -166,7 +174,7 @@ describe('set-up on a machine without Rust', () => {
   it('goes on with the portable engine, says so, and does not try again', async (t) => {
     const { root, go } = await bare(t)
     const first = await go()
-    assert.match(first.stderr, /^set-up: Rust 1\.85 or later \(no cargo here\) is needed to build/)
+    assert.match(first.stderr, /^set-up: Rust 1\.88 or later \(no cargo here\) is needed to build/)
     assert.match(first.stderr, /^set-up: goes on without the keeper: .*\(fuse-native\)/m)
     assert.equal(first.code, 0)
     const second = await go()
