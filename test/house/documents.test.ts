@@ -97,6 +97,42 @@ describe('the documents', () => {
     assert.deepEqual(missingIn('docs/architecture.md', folders), [])
   })
 
+  it('name tests that exist', () => {
+    const named = DOCUMENTS.flatMap((document) =>
+      [...read(document).matchAll(/`(test\/[\w./-]+)`/g)].map((match) => match[1] ?? ''),
+    )
+    assert.ok(named.length > 50)
+    const forms = (name: string) => [name, `${name}.test.ts`]
+    const missing = named.filter((name) => !forms(name).some((one) => existsSync(join(ROOT, one))))
+    assert.deepEqual([...new Set(missing)], [])
+  })
+
+  it('say of each scenario which test is its own', () => {
+    const rows = [
+      ...read('docs/evidence/issue-3.md').matchAll(
+        /^\| `(test\/scenarios\/\S+)` \| ([^:|(]+)(?:[:(][^|]*)?\|$/gm,
+      ),
+    ].map(([, file = '', numbers = '']) => ({ file, numbers: numbers.split(',').map(Number) }))
+    const named = rows.flatMap(({ numbers }) => numbers).sort((one, other) => one - other)
+    assert.deepEqual(
+      named,
+      [...Array(36).keys()].map((index) => index + 1),
+    )
+    // 34 and 35 are no programs, but what is done to the daemon and to its environment.
+    const programs = readdirSync(join(ROOT, 'test/scenarios/python'))
+      .map((name) => /^s(\d\d)_\w+(?=\.py$)/.exec(name))
+      .filter((match) => match !== null)
+    assert.equal(programs.length, 34)
+    for (const [program, number] of programs) {
+      const row = rows.find(({ numbers }) => numbers.includes(Number(number)))
+      assert.ok(row && read(row.file).includes(program), `${program} in ${row?.file}`)
+    }
+    for (const number of [34, 35]) {
+      const row = rows.find(({ numbers }) => numbers.includes(number))
+      assert.ok(row && read(row.file).includes(`// Scenario ${number}:`), `${number}`)
+    }
+  })
+
   it('keep nothing of the machine that they were written on', () => {
     const places = /\/(work|home|root)\/|\b127\.0\.0\.1:48\d\d\b/
     const found = DOCUMENTS.filter((document) => places.test(read(document)))
