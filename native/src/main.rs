@@ -38,6 +38,7 @@ mod snapshot;
 mod start;
 mod status;
 mod supervisor;
+mod unclean;
 
 fn main() -> ! {
     logger::install();

@@ -3,6 +3,9 @@ import type { Exempt, Exemptions } from './exempt.ts'
 const NO_FALLOCATE = 'libfuse 2 as fuse-native binds it has no such request'
 const NO_FLAGS = "libfuse 2's rename has no flags: the kernel answers before it asks"
 
+const TWO_NAMES =
+  'to libfuse 2 and the kernel each name of a file is a file of its own, with pages and locks of its own'
+
 const REMOVED = 'libfuse 2 has paths only, and what is removed has none'
 
 const ALONE: Exempt = {
@@ -142,6 +145,24 @@ export const PORTABLE: Exemptions = {
       answer: 'ESTALE for everything in a working directory that was removed',
       reason: REMOVED,
       facts: stale('create there', 'mkdir there', 'stat of it', 'list it', 'go up'),
+    },
+    two_names_open: {
+      answer:
+        'a descriptor or mapping that is open by one name shows what it has read, until it is opened again',
+      reason: TWO_NAMES,
+      facts: { read: 'old ', mapped: 'old ' },
+    },
+    two_names_mapped: {
+      answer:
+        'a shared mapping for writing of a file with several names is refused: ENODEV. One that was made ' +
+        'before the file got its second name writes whole pages over what the other name wrote',
+      reason: TWO_NAMES,
+      facts: { mapped: 'ENODEV', 'in the end': ['NEW ', 'old ', 'NEW '] },
+    },
+    two_names_locked: {
+      answer: 'a lock excludes those who take it by the same name only',
+      reason: TWO_NAMES,
+      facts: { 'by the other': ['ok', 'ok'] },
     },
     daemon_killed: {
       answer: 'ENOTCONN for what is open, and for the mount until it is mounted again',

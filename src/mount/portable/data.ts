@@ -8,7 +8,6 @@ import {
   ftruncateSync,
   openSync,
   readSync,
-  write as writeAsync,
   writeSync,
 } from 'node:fs'
 import { promisify } from 'node:util'
@@ -23,7 +22,6 @@ import { truncatePlaceholder } from './truncation.ts'
 
 const fsyncFd = promisify(fsync)
 const fdatasyncFd = promisify(fdatasync)
-const writeFd = promisify(writeAsync)
 
 type DataOperations = Pick<Operations, 'read' | 'write' | 'fsync' | 'truncate' | 'ftruncate'>
 
@@ -121,7 +119,8 @@ function write({ files, counters }: Parts, request: Request): number | Promise<n
   // Another name of the file is another file to the kernel, so it may not know the true end.
   const atEnd = file.append && !request.isPageWrite
   const offset = atEnd ? Number(fstatSync(file.fd, { bigint: true }).size) : request.offset
-  return file.synchronous ? writeThrough(file, payload, offset) : writeNow(file, payload, offset)
+  const count = writeNow(file, payload, offset)
+  return file.synchronous === 'none' ? count : written(file, count)
 }
 
 function writeNow({ fd }: OpenFile, bytes: Buffer, offset: number): number {
@@ -140,20 +139,12 @@ function writeNow({ fd }: OpenFile, bytes: Buffer, offset: number): number {
   return count
 }
 
-/** As `writeNow`, without this thread: each write waits for the disk. */
-async function writeThrough({ fd }: OpenFile, bytes: Buffer, offset: number): Promise<number> {
-  let count = 0
-  while (count < bytes.length) {
-    try {
-      const left = bytes.length - count
-      count += (await writeFd(fd, bytes, count, left, offset + count)).bytesWritten
-    } catch (error) {
-      if (count > 0) {
-        break
-      }
-      throw error
-    }
-  }
+/**
+ * The bytes are in the file when this is called, so that the next writer sees its true end. The disk
+ * is waited for without this thread, which it would stop for everybody.
+ */
+async function written({ fd, synchronous }: OpenFile, count: number): Promise<number> {
+  await (synchronous === 'data' ? fdatasyncFd(fd) : fsyncFd(fd))
   return count
 }
 

@@ -14,13 +14,10 @@ const REQUEST_BYTES = 128 * 1024
  *   so to the kernel, and each would show what the other was;
  * - names for a second: a change behind the mount, such as a merge, is seen that much later;
  * - names that are not there not at all;
- * - pages as long as size and mtime are what they were at the last open (`auto_cache`): a file
- *   that is open by two of its hard links shows one of them what the other wrote at its next open.
+ * - pages as page-cache.ts says at each open.
  */
 const OPTIONS = [
-  'auto_cache',
   'attr_timeout=0',
-  'ac_attr_timeout=0',
   'entry_timeout=1',
   'negative_timeout=0',
   // st_ino is the backing inode's.

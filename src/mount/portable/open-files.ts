@@ -12,8 +12,8 @@ export interface OpenFile {
   readonly fd: number
   readonly writable: boolean
   readonly append: boolean
-  /** Each write waits for the disk. */
-  readonly synchronous: boolean
+  /** What each write waits for until it is on the disk. */
+  readonly synchronous: 'none' | 'data' | 'all'
   /** Of what was a placeholder when it was opened. */
   readonly filling: Filling | undefined
 }

@@ -4,6 +4,7 @@ import { isErrno, ModelcacheError, openAt } from '../../base/index.ts'
 import { inodeIdOf } from '../../tree/index.ts'
 import { Filling } from './filling.ts'
 import { nameOf, parentOf, toNative } from './native-path.ts'
+import type { OpenFile } from './open-files.ts'
 import { type Parts, reach, whenListed } from './parts.ts'
 import { recordAt } from './placeholders.ts'
 import { type Pin, pinOf } from './places.ts'
@@ -15,11 +16,10 @@ import { truncatePlaceholder } from './truncation.ts'
 const MAX_ROUNDS = 4
 const ACCESS_MODE = constants.O_RDONLY | constants.O_WRONLY | constants.O_RDWR
 /**
- * The flags that our own descriptor keeps. O_APPEND: the kernel says where it writes, see
+ * The flags that our own descriptor keeps are those of the access mode. O_APPEND and O_SYNC: see
  * data.ts; O_DIRECT: requests come with any alignment; the rest was dealt with when the name was
  * resolved.
  */
-const KEPT_FLAGS = ACCESS_MODE | constants.O_SYNC | constants.O_DSYNC
 const PERMISSIONS = 0o7777
 /** What the umask of this process takes from a mode. */
 const FOR_OTHERS = 0o077
@@ -28,14 +28,15 @@ type OpeningOperations = Pick<Operations, 'open' | 'create' | 'release'>
 
 export function openingOperations(parts: Parts): OpeningOperations {
   return {
-    open: ({ path, openFlags }) => open(parts, path, openFlags, 0),
+    open: (request) => open(parts, request, 0),
     create: (request) => create(parts, request),
     release: ({ path, handle }) => release(parts, path, handle),
   }
 }
 
 /** A placeholder is completed first for a writer, and cut for O_TRUNC. */
-function open(parts: Parts, path: string, flags: number, round: number): number | Promise<number> {
+function open(parts: Parts, request: Request, round: number): number | Promise<number> {
+  const { path, openFlags: flags } = request
   return reach(parts, path, (pin, name) => {
     if (!pin.stats.isFile()) {
       throw refusal(pin.stats.isDirectory() ? 'EISDIR' : 'EINVAL', `open ${path}`)
@@ -43,7 +44,7 @@ function open(parts: Parts, path: string, flags: number, round: number): number 
     const record = recordAt(pin.at)
     const truncates = (flags & constants.O_TRUNC) !== 0
     if (record === undefined || !(truncates || isWriter(flags))) {
-      return openNow(parts, pin, name, flags, record?.sizeBytes)
+      return openNow(parts, request, pin, name, record?.sizeBytes)
     }
     if (round === MAX_ROUNDS) {
       throw refusal('EIO', `open ${path}: still a placeholder after ${round} attempts`)
@@ -52,22 +53,23 @@ function open(parts: Parts, path: string, flags: number, round: number): number 
     const ready = truncates
       ? truncatePlaceholder(parts, asked, 0)
       : parts.hydration.complete(asked, record)
-    return ready.then(() => open(parts, path, flags, round + 1))
+    return ready.then(() => open(parts, request, round + 1))
   })
 }
 
 function openNow(
   parts: Parts,
+  request: Request,
   { at, stats, id, key }: Pin,
   name: string | undefined,
-  flags: number,
   placeholderBytes: number | undefined,
 ): number {
+  const { openFlags: flags } = request
   const truncates = (flags & constants.O_TRUNC) !== 0
   if (truncates || isWriter(flags)) {
     parts.marks.willWrite(stats, name)
   }
-  const fd = openSync(at, flags & KEPT_FLAGS)
+  const fd = openSync(at, flags & ACCESS_MODE)
   try {
     if (truncates) {
       empty(at, fd, isWriter(flags))
@@ -77,6 +79,7 @@ function openNow(
         ? undefined
         : (parts.files.filling(key) ??
           new Filling(id, placeholderBytes, parts.extents, parts.clock))
+    request.putCaching(parts.pages.opened(name, fstatSync(fd, { bigint: true }), isWriter(flags)))
     return add(parts, fd, flags, filling)
   } catch (error) {
     closeSync(fd)
@@ -105,11 +108,11 @@ function create(parts: Parts, request: Request): number | Promise<number> {
   return whenListed(parts, parentOf(path), (directory) => {
     let fd: number
     try {
-      const how = (flags & KEPT_FLAGS) | constants.O_CREAT | constants.O_EXCL
+      const how = (flags & ACCESS_MODE) | constants.O_CREAT | constants.O_EXCL
       fd = openAt(directory.fd, toNative(nameOf(path)), how, mode)
     } catch (error) {
       if (isErrno(error, 'EEXIST') && (flags & constants.O_EXCL) === 0) {
-        return openExisting(parts, path, flags)
+        return openExisting(parts, request)
       }
       throw error
     }
@@ -118,7 +121,9 @@ function create(parts: Parts, request: Request): number | Promise<number> {
       if ((mode & FOR_OTHERS) !== 0) {
         fchmodSync(fd, mode)
       }
-      parts.marks.created(inodeIdOf(fstatSync(fd, { bigint: true })), path)
+      const stats = fstatSync(fd, { bigint: true })
+      parts.marks.created(inodeIdOf(stats), path)
+      request.putCaching(parts.pages.opened(path, stats, isWriter(flags)))
       return add(parts, fd, flags, undefined)
     } catch (error) {
       closeSync(fd)
@@ -128,13 +133,14 @@ function create(parts: Parts, request: Request): number | Promise<number> {
 }
 
 /** The name came into being since the kernel looked: open(2) without O_EXCL opens it. */
-function openExisting(parts: Parts, path: string, flags: number): number | Promise<number> {
+function openExisting(parts: Parts, request: Request): number | Promise<number> {
+  const { path } = request
   const stats = parts.places.find(path)
   if (stats?.isFile() !== true) {
     // The kernel looks the name up again, and follows a link, or refuses the directory.
     throw refusal('ESTALE', `create ${path}`)
   }
-  return open(parts, path, flags, 0)
+  return open(parts, request, 0)
 }
 
 function add(parts: Parts, fd: number, flags: number, filling: Filling | undefined): number {
@@ -146,7 +152,7 @@ function add(parts: Parts, fd: number, flags: number, filling: Filling | undefin
     filling,
     writable: isWriter(flags),
     append: (flags & constants.O_APPEND) !== 0,
-    synchronous: (flags & (constants.O_SYNC | constants.O_DSYNC)) !== 0,
+    synchronous: synchronyOf(flags),
   })
 }
 
@@ -170,6 +176,14 @@ function release({ files, hidden, marks }: Parts, path: string, handle: number):
 
 function isWriter(flags: number): boolean {
   return (flags & ACCESS_MODE) !== constants.O_RDONLY
+}
+
+/** O_SYNC has the bit of O_DSYNC and another one. */
+function synchronyOf(flags: number): OpenFile['synchronous'] {
+  if ((flags & constants.O_SYNC) === constants.O_SYNC) {
+    return 'all'
+  }
+  return (flags & constants.O_DSYNC) === 0 ? 'none' : 'data'
 }
 
 function refusal(errno: string, message: string): ModelcacheError {

@@ -10,6 +10,7 @@ import { Marks } from './marks.ts'
 import { nameOperations } from './names.ts'
 import { OpenFiles } from './open-files.ts'
 import { openingOperations } from './opening.ts'
+import { PageCache } from './page-cache.ts'
 import type { Parts } from './parts.ts'
 import { Places } from './places.ts'
 import { Questions } from './questions.ts'
@@ -30,6 +31,7 @@ export interface PartsOptions {
 export function createParts({ tree, fetchDeadlineMs, logger, clock }: PartsOptions): Parts {
   const places = new Places(tree.paths.tree)
   const marks = new Marks(tree)
+  const pages = new PageCache(marks)
   const files = new OpenFiles()
   const truncations = new Truncations()
   const questions = new Questions(fetchDeadlineMs, clock, logger)
@@ -43,6 +45,7 @@ export function createParts({ tree, fetchDeadlineMs, logger, clock }: PartsOptio
     hidden,
     files,
     marks,
+    pages,
     questions,
     hydration,
     truncations,

@@ -4,6 +4,7 @@ import type { HiddenNames } from './hidden-names.ts'
 import type { Hydration } from './hydration.ts'
 import type { Marks } from './marks.ts'
 import type { OpenFiles } from './open-files.ts'
+import type { PageCache } from './page-cache.ts'
 import { recordAt } from './placeholders.ts'
 import { type OpenDirectory, type Pin, type Places, pinOf, procPath } from './places.ts'
 import type { Questions } from './questions.ts'
@@ -24,6 +25,7 @@ export interface Parts {
   readonly hidden: HiddenNames
   readonly files: OpenFiles
   readonly marks: Marks
+  readonly pages: PageCache
   readonly questions: Questions
   readonly hydration: Hydration
   readonly truncations: Truncations

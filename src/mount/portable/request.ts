@@ -2,6 +2,7 @@ import { ModelcacheError } from '../../base/index.ts'
 import type { OperationName } from './binding.ts'
 import { fillDirectory, peek, peekString, poke } from './memory.ts'
 import { fromBytes, toBytes } from './native-path.ts'
+import type { Caching } from './page-cache.ts'
 
 /**
  * Where fuse-native 2.2.6 keeps a request (fuse-native.c, fuse_thread_locals_t) on x86-64, the one
@@ -34,6 +35,10 @@ export const LOCALS_BYTES = 360
 const INFO_BYTES = 40
 const INFO_FLAGS = 0
 const INFO_WRITEPAGE = 16
+/** Bits of an `unsigned int`: direct_io, keep_cache. */
+const INFO_BITS = 20
+const DIRECT_IO = 1
+const KEEP_CACHE = 2
 const INFO_HANDLE = 24
 
 /** Which of the addon's values is a buffer. */
@@ -180,6 +185,13 @@ export class Request {
   /** What `open` or `create` answered with. */
   get handle(): number {
     return Number(this.#info().readBigUInt64LE(INFO_HANDLE))
+  }
+
+  /** Of `open` and `create`: what the kernel does with the pages that it has of this name. */
+  putCaching(caching: Caching): void {
+    const bits = this.#info().readUInt32LE(INFO_BITS) & ~(DIRECT_IO | KEEP_CACHE)
+    const wish = { keep: KEEP_CACHE, drop: 0, none: DIRECT_IO }[caching]
+    poke(this.#address(AT.info) + BigInt(INFO_BITS), bytesOf(new Uint32Array([bits | wish])))
   }
 
   /** Of `write`: pages of a mapping, which know their place, and no program's write(2). */

@@ -26,6 +26,7 @@ import rows_settled  # noqa: F401
 import rows_sharing  # noqa: F401
 import rows_space  # noqa: F401
 import rows_times  # noqa: F401
+import rows_two_names  # noqa: F401
 import rows_xattrs  # noqa: F401
 from registry import ROWS, Row
 from trace import Trace
