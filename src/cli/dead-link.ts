@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises'
 import { ModelcacheError, tryFlock } from '../base/index.ts'
-import { removeServingMark } from '../config/index.ts'
+import { readServingMark, removeServingMark } from '../config/index.ts'
 import { type OwnMount, rootOf } from './own-mounts.ts'
 
 /**
@@ -22,7 +22,8 @@ export async function removeDeadLink(mount: OwnMount, evenIfHeld: boolean): Prom
       )
     }
     // Gone already is fine: another command may have been faster.
-    removePlainLink(mount.mountpoint, rootOf(mount))
+    const mark = await readServingMark(mount.store)
+    removePlainLink(mount.mountpoint, rootOf(mount), mark?.directory)
     await removeServingMark(mount.store)
   } finally {
     await lock.close()

@@ -1,5 +1,18 @@
-import { type Clock, type Logger, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
-import { removeServingMark, writeServingMark } from '../config/index.ts'
+import { lstat } from 'node:fs/promises'
+import {
+  type Clock,
+  isErrno,
+  type Logger,
+  ModelcacheError,
+  messageOf,
+  withDeadline,
+} from '../base/index.ts'
+import {
+  type DirectoryAttributes,
+  readServingMark,
+  removeServingMark,
+  writeServingMark,
+} from '../config/index.ts'
 import {
   createPlainEngine,
   createPortableEngine,
@@ -31,6 +44,10 @@ const PASSTHROUGH = {
 /** Told a second time to end, the process waits no longer than this for its mount to go. */
 const AT_ONCE_MS = 5000
 
+const PERMISSION_BITS = 0o7777
+/** Of a mountpoint that was not there: as mkdir(1) makes one. */
+const DEFAULT_MODE = 0o755
+
 const INTERRUPTED = 'told to end while starting'
 
 function interrupted(): ModelcacheError {
@@ -57,8 +74,9 @@ export class Serving {
     this.#tree = tree
     try {
       await this.#listen(paths)
-      await writeServingMark(config.store, config)
-      this.#engine = await this.#createEngine(tree)
+      const before = await directoryBefore(config)
+      await writeServingMark(config.store, { ...config, directory: before })
+      this.#engine = await this.#createEngine(tree, before)
       if (this.#told > 0) {
         await this.#engine.failed(1, INTERRUPTED)
         throw interrupted()
@@ -118,18 +136,22 @@ export class Serving {
 
   /** What is not committed stays in the store for the next mount, which looks at everything. */
   async #endAtOnce(signal: NodeJS.Signals): Promise<void> {
-    const { clock, exit, logger } = this.#parts
+    const { clock, config, exit, logger } = this.#parts
     logger.warn('told to end twice: ending without a commit', { signal })
-    const dirty = this.#tree?.dirty().length ?? 0
     const over = withDeadline(undefined, AT_ONCE_MS, clock)
     const { promise: late, reject } = Promise.withResolvers<never>()
     over.addEventListener('abort', () => reject(over.reason), { once: true })
     await Promise.race([this.#engine?.unmount(true), late])
     await this.#leave()
-    exit(dirty === 0 ? 0 : 3)
+    // Without an engine nobody knows what was written since the last commit.
+    const isUntouched = config.engine !== 'none' && (this.#tree?.untouched ?? true)
+    exit(isUntouched ? 0 : 3)
   }
 
-  #createEngine(tree: LocalTree): Promise<Engine> | Engine {
+  #createEngine(
+    tree: LocalTree,
+    before: DirectoryAttributes | undefined,
+  ): Promise<Engine> | Engine {
     const { clock, config, logger } = this.#parts
     const { mountpoint, readOnly, fsName, fetchDeadlineMs } = config
     switch (config.engine) {
@@ -144,7 +166,7 @@ export class Serving {
           clock,
         })
       case 'none':
-        return createPlainEngine({ tree, mountpoint, logger, clock })
+        return createPlainEngine({ tree, mountpoint, before, logger, clock })
     }
   }
 
@@ -178,4 +200,28 @@ export class Serving {
       stats: stats === undefined ? {} : { ...stats, dirty: stats.dirty.length },
     }
   }
+}
+
+/** What the mountpoint was before a link took its place: now, or when a daemon died that made it. */
+async function directoryBefore({
+  engine,
+  mountpoint,
+  store,
+}: StartConfig): Promise<DirectoryAttributes | undefined> {
+  if (engine !== 'none') {
+    return undefined
+  }
+  const mark = await readServingMark(store)
+  try {
+    const stats = await lstat(mountpoint)
+    if (stats.isDirectory()) {
+      return { mode: stats.mode & PERMISSION_BITS, uid: stats.uid, gid: stats.gid }
+    }
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) {
+      throw error
+    }
+    return { mode: DEFAULT_MODE, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+  }
+  return mark?.mountpoint === mountpoint ? mark.directory : undefined
 }

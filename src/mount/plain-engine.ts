@@ -1,5 +1,6 @@
 import type { Clock, Logger, Timer } from '../base/index.ts'
 import { isErrno, messageOf } from '../base/index.ts'
+import type { DirectoryAttributes } from '../config/index.ts'
 import {
   forgetUnseen,
   hasUnseenWriters,
@@ -16,6 +17,8 @@ export interface PlainEngineOptions {
   tree: LocalTree
   /** Absolute: an empty directory, or nothing yet. */
   mountpoint: string
+  /** What is put in the place of the link again. */
+  before?: DirectoryAttributes | undefined
   logger: Logger
   clock: Pick<Clock, 'setTimeout'>
 }
@@ -36,8 +39,7 @@ class PlainEngine implements Engine {
   readonly #options: PlainEngineOptions
   readonly #ended = Promise.withResolvers<Error | undefined>()
   #handlers: EngineHandlers | undefined
-  /** Mode of the directory that the link took the place of; undefined while there is no link. */
-  #mode: number | undefined
+  #isLinked = false
   #look: Timer | undefined
 
   constructor(options: PlainEngineOptions) {
@@ -58,7 +60,8 @@ class PlainEngine implements Engine {
     const hadUnseen = hasUnseenWriters(tree.paths)
     markUnseen(tree.paths)
     try {
-      this.#mode = placePlainLink(mountpoint, tree.paths.tree)
+      placePlainLink(mountpoint, tree.paths.tree)
+      this.#isLinked = true
     } catch (error) {
       if (!hadUnseen) {
         forgetUnseen(tree.paths)
@@ -122,19 +125,18 @@ class PlainEngine implements Engine {
 
   /** Never busy: what programs have open stays open, in the store. */
   async unmount(_lazy: boolean): Promise<void> {
-    const { logger, mountpoint, tree } = this.#options
+    const { before, logger, mountpoint, tree } = this.#options
     this.#look?.cancel()
-    if (this.#mode === undefined) {
+    if (!this.#isLinked) {
       return
     }
-    const mode = this.#mode
-    this.#mode = undefined
+    this.#isLinked = false
     try {
-      if (!removePlainLink(mountpoint, tree.paths.tree, mode)) {
+      if (!removePlainLink(mountpoint, tree.paths.tree, before)) {
         logger.warn('the link at the mountpoint was gone already', { mountpoint })
       }
     } catch (error) {
-      this.#mode = mode
+      this.#isLinked = true
       this.#lookLater()
       throw error
     }
@@ -160,7 +162,7 @@ class PlainEngine implements Engine {
     if (this.#isThere(mountpoint, tree.paths.tree)) {
       this.#lookLater()
     } else {
-      this.#mode = undefined
+      this.#isLinked = false
       this.#handlers?.drain('the link was taken away', true)
     }
   }

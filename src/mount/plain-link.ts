@@ -1,8 +1,13 @@
-import { randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import {
-  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readlinkSync,
   rmdirSync,
   symlinkSync,
@@ -16,9 +21,10 @@ import {
   messageOf,
   renameExchange,
 } from '../base/index.ts'
+import type { DirectoryAttributes } from '../config/index.ts'
 
-const PERMISSION_BITS = 0o7777
-const DEFAULT_MODE = 0o755
+/** Of a mountpoint of which nobody knows what it was: nobody else is let in by mistake. */
+const UNKNOWN_MODE = 0o700
 /** File systems that cannot swap two names. */
 const NO_EXCHANGE = ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP']
 
@@ -26,25 +32,24 @@ const NO_EXCHANGE = ['EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP']
  * Puts a symbolic link to the tree in the place of an empty directory, or of nothing, in one step
  * where the file system can swap names. What anybody else puts there meanwhile stays.
  *
- * @returns the mode of the directory, to be given to the one that takes its place again
  * @throws ModelcacheError for people where something else is at the mountpoint
  */
-export function placePlainLink(mountpoint: string, tree: string): number {
+export function placePlainLink(mountpoint: string, tree: string): void {
   if (leadsTo(mountpoint, tree)) {
     // Left by a daemon that died; the store's lock says that nobody else serves it.
-    return DEFAULT_MODE
+    return
   }
   try {
+    clearAside(nameAside(mountpoint, tree), tree)
     const stats = lstatSync(mountpoint, { throwIfNoEntry: false })
     if (stats === undefined) {
       symlinkSync(tree, mountpoint)
-      return DEFAULT_MODE
+      return
     }
     if (!stats.isDirectory()) {
       throw refusal(mountpoint, 'it is no directory')
     }
     replaceDirectory(mountpoint, tree)
-    return stats.mode & PERMISSION_BITS
   } catch (error) {
     throw error instanceof ModelcacheError && error.exitCode !== undefined
       ? error
@@ -56,18 +61,23 @@ export function placePlainLink(mountpoint: string, tree: string): number {
  * Takes the link away and puts an empty directory in its place, in one step where the file system
  * can swap names. Anything but a link to this tree stays as it is.
  *
+ * @param before what the directory was whose place the link took
  * @returns false where the link was not there any more
  * @throws the system's error: then the link is still there
  */
-export function removePlainLink(mountpoint: string, tree: string, mode = DEFAULT_MODE): boolean {
+export function removePlainLink(
+  mountpoint: string,
+  tree: string,
+  before?: DirectoryAttributes,
+): boolean {
   if (!leadsTo(mountpoint, tree)) {
     return false
   }
-  const aside = nameAside(mountpoint)
-  mkdirSync(aside)
+  const aside = nameAside(mountpoint, tree)
+  clearAside(aside, tree)
   let swapped = false
   try {
-    chmodSync(aside, mode)
+    makeDirectory(aside, before)
     swapped = tryExchange(aside, mountpoint)
     if (swapped && !leadsTo(aside, tree)) {
       // Somebody was faster: it is theirs.
@@ -83,11 +93,11 @@ export function removePlainLink(mountpoint: string, tree: string, mode = DEFAULT
     throw error
   } finally {
     if (!swapped) {
-      rmdirSync(aside)
+      clearAside(aside, tree)
     }
   }
   if (!swapped) {
-    makeUnlessThere(mountpoint, mode)
+    makeUnlessThere(mountpoint, before)
   }
   return true
 }
@@ -105,7 +115,7 @@ export function leadsTo(path: string, target: string): boolean {
 }
 
 function replaceDirectory(mountpoint: string, tree: string): void {
-  const aside = nameAside(mountpoint)
+  const aside = nameAside(mountpoint, tree)
   symlinkSync(tree, aside)
   let swapped = false
   try {
@@ -139,10 +149,9 @@ function tryExchange(one: string, other: string): boolean {
 }
 
 /** Whoever took the name between the two steps has it. */
-function makeUnlessThere(path: string, mode: number): void {
+function makeUnlessThere(path: string, before: DirectoryAttributes | undefined): void {
   try {
-    mkdirSync(path)
-    chmodSync(path, mode)
+    makeDirectory(path, before)
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) {
       throw error
@@ -150,9 +159,49 @@ function makeUnlessThere(path: string, mode: number): void {
   }
 }
 
-/** Hidden, beside the mountpoint, and there for a moment only. */
-function nameAside(mountpoint: string): string {
-  return join(dirname(mountpoint), `.modelcache-${randomBytes(8).toString('hex')}`)
+/**
+ * By its descriptor: whoever may write into its folder could put a link in its place meanwhile.
+ * Without the right to give a directory away it stays the daemon's.
+ */
+function makeDirectory(path: string, before: DirectoryAttributes | undefined): void {
+  mkdirSync(path, UNKNOWN_MODE)
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  try {
+    const { uid, gid } = fstatSync(fd)
+    if (before !== undefined) {
+      if (before.uid !== uid || before.gid !== gid) {
+        tryGiveAway(fd, before)
+      }
+      fchmodSync(fd, before.mode)
+    }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function tryGiveAway(fd: number, { uid, gid }: DirectoryAttributes): void {
+  try {
+    fchownSync(fd, uid, gid)
+  } catch (error) {
+    if (!isErrno(error, 'EPERM')) {
+      throw error
+    }
+  }
+}
+
+/** Hidden, beside the mountpoint, and there for a moment only: a name of this tree's own. */
+function nameAside(mountpoint: string, tree: string): string {
+  const key = createHash('sha256').update(tree).digest('hex').slice(0, 16)
+  return join(dirname(mountpoint), `.modelcache-${key}`)
+}
+
+/** What a process left there that was killed between two steps; anything else is somebody's. */
+function clearAside(aside: string, tree: string): void {
+  if (leadsTo(aside, tree)) {
+    unlinkSync(aside)
+  } else if (lstatSync(aside, { throwIfNoEntry: false })?.isDirectory() === true) {
+    rmdirSync(aside)
+  }
 }
 
 function reasonOf(error: unknown): string {

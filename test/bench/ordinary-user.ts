@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import {
+  FORGET_COPIED_MOUNTS,
   nodePath,
   repositoryRoot,
   run,
@@ -33,8 +34,10 @@ export async function becomeOrdinaryUser(base: string): Promise<Caller> {
   chownSync(join(home, '.local'), NOBODY, NOBODY)
   mkdirSync(join(base, 'repo'))
   const script = `set -e
+    mount --make-rprivate /
+    ${FORGET_COPIED_MOUNTS}
     mknod -m 666 "$0/fuse" c 10 229
-    mount --make-rprivate / && mount --bind "$0/fuse" /dev/fuse
+    mount --bind "$0/fuse" /dev/fuse
     mount --bind ${JSON.stringify(repositoryRoot)} "$0/repo"
     mkdir "$0/python" && mount --bind ${JSON.stringify(await pythonPrefix())} "$0/python"
     touch "$0/node" && mount --bind ${JSON.stringify(nodePath())} "$0/node"

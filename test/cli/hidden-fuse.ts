@@ -1,4 +1,4 @@
-import { type Finished, nodePath, run } from '../support/index.ts'
+import { type Finished, FORGET_COPIED_MOUNTS, nodePath, run } from '../support/index.ts'
 import { MAIN, type Shell } from './command.ts'
 
 /**
@@ -10,11 +10,8 @@ export function runWithoutFuse(
   words: string[],
   extra: Record<string, string> = {},
 ): Promise<Finished> {
-  // The copies of other tests' mounts go first: they would keep their keepers from ending.
   const script = `set -e
-    for place in $(awk '/ - fuse.modelcache / { print $5 }' /proc/self/mountinfo); do
-      umount --internal-only --no-canonicalize --lazy -- "$place" || true
-    done
+    ${FORGET_COPIED_MOUNTS}
     mount -t tmpfs none /dev
     mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/zero c 1 5
     mknod -m 666 /dev/random c 1 8; mknod -m 666 /dev/urandom c 1 9

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   existsSync,
   lstatSync,
@@ -80,6 +82,38 @@ describe('a mount without an engine', () => {
     assert.equal(live.isMounted(), false)
     assert.equal(readFileSync(join(live.store, 'tree/where'), 'utf8'), live.mountpoint)
     assert.match(readFileSync(join(live.store, 'commits'), 'utf8'), /"root"/)
+  })
+
+  it('gives the mountpoint back as it was, also when its daemon is dead', async (t) => {
+    const live = liveShell(t, 'm', 'none')
+    const isRoot = process.getuid?.() === 0
+    const wanted = isRoot
+      ? [0o1770, 65_534, 65_533]
+      : [0o1770, process.getuid?.(), process.getgid?.()]
+    if (isRoot) chownSync(live.mountpoint, 65_534, 65_533)
+    chmodSync(live.mountpoint, 0o1770)
+    const now = () => {
+      const { mode, uid, gid } = lstatSync(live.mountpoint)
+      return [mode & 0o7777, uid, gid]
+    }
+    assert.deepEqual(now(), wanted)
+    await live.mount()
+    assert.equal((await live.run(['unmount', 'm'])).code, 0)
+    assert.deepEqual(now(), wanted)
+    await live.mount()
+    await live.crash()
+    assert.equal((await live.run(['unmount', 'm'])).code, 3)
+    assert.deepEqual(now(), wanted)
+    // A link that a dead daemon left is taken over, and what was there before it is not forgotten.
+    await live.mount()
+    await live.crash()
+    await live.mount()
+    assert.equal((await live.run(['unmount', 'm'])).code, 0)
+    assert.deepEqual(now(), wanted)
+    assert.deepEqual(
+      readdirSync(live.base).filter((name) => name.startsWith('.modelcache')),
+      [],
+    )
   })
 
   it('is no link that somebody made to the same files', async (t) => {

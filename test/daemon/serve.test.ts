@@ -85,6 +85,7 @@ describe('a daemon with its engine in it', () => {
 
   it('leaves a store alone that another one holds', async (t) => {
     const here = await place(t)
+    const placeBefore = statSync(here.mountpoint)
     const first = serve(t, here, configOf(here))
     await waitFor('it to be ready', () => first.output().includes('\n'))
     const second = serve(t, here, configOf({ ...here, mountpoint: `${here.mountpoint}2` }))
@@ -92,7 +93,9 @@ describe('a daemon with its engine in it', () => {
     assert.equal(lastLine(second).error.code, 'store-locked')
     assert.equal((await askKeeper(here.store))?.pid, first.pid)
     const mark = JSON.parse(readFileSync(join(here.store, 'run/serving.json'), 'utf8'))
-    assert.deepEqual(mark, { engine: 'none', mountpoint: here.mountpoint })
+    const { mode, uid, gid } = placeBefore
+    const directory = { mode: mode & 0o7777, uid, gid }
+    assert.deepEqual(mark, { engine: 'none', mountpoint: here.mountpoint, directory })
     first.child.kill('SIGTERM')
     assert.equal((await first.finished).code, 0)
   })

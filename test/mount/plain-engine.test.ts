@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import {
   appendFileSync,
@@ -21,6 +22,7 @@ import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { createLogger, systemClock } from '../../src/base/index.ts'
 import { createPlainEngine, removePlainLink } from '../../src/mount/index.ts'
+import { placePlainLink } from '../../src/mount/plain-link.ts'
 import { tempDir } from '../support/index.ts'
 import { localStore } from './local-store.ts'
 import { plainMount } from './plain-mount.ts'
@@ -101,8 +103,32 @@ describe('the link of a mount without an engine', () => {
     assert.ok(!removePlainLink(mountpoint, '/another/tree'))
     assert.equal(readlinkSync(mountpoint), '/some/tree')
     assert.ok(removePlainLink(mountpoint, '/some/tree'))
-    assert.equal(lstatSync(mountpoint).mode & 0o777, 0o755)
+    // What it was is not known: nobody else is let in.
+    assert.equal(lstatSync(mountpoint).mode & 0o777, 0o700)
     assert.ok(!removePlainLink(mountpoint, '/some/tree'))
+  })
+
+  it('clears away what a process left beside it that was killed between two steps', (t) => {
+    const base = tempDir(t)
+    const mountpoint = join(base, 'mnt')
+    mkdirSync(mountpoint)
+    placePlainLink(mountpoint, '/some/tree')
+    // Killed after the swap, before the empty directory went; then at the other swap.
+    const key = createHash('sha256').update('/some/tree').digest('hex').slice(0, 16)
+    const aside = join(base, `.modelcache-${key}`)
+    mkdirSync(aside)
+    assert.ok(removePlainLink(mountpoint, '/some/tree'))
+    assert.deepEqual(readdirSync(base), ['mnt'])
+    symlinkSync('/some/tree', aside)
+    placePlainLink(mountpoint, '/some/tree')
+    assert.deepEqual(readdirSync(base), ['mnt'])
+    assert.equal(readlinkSync(mountpoint), '/some/tree')
+
+    // What somebody put there under such a name is his.
+    writeFileSync(aside, 'theirs')
+    assert.throws(() => removePlainLink(mountpoint, '/some/tree'), { code: 'EEXIST' })
+    assert.equal(readlinkSync(mountpoint), '/some/tree')
+    assert.equal(readFileSync(aside, 'utf8'), 'theirs')
   })
 })
 

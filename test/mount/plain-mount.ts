@@ -14,6 +14,8 @@ import { type CommitAnswer, daemonConfig } from '../daemon/fake-mount.ts'
 import { tempDir, waitFor } from '../support/index.ts'
 
 const RAW = 0x55
+/** What the mountpoint is, and has to be again. */
+const BEFORE = { mode: 0o750, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
 
 export class PlainMount {
   readonly base: string
@@ -63,7 +65,7 @@ export class PlainMount {
         config: daemonConfig(config),
         passthrough: { active: false, reason: 'engine none' },
       },
-      engine: createPlainEngine({ tree, mountpoint, logger, clock: systemClock }),
+      engine: createPlainEngine({ tree, mountpoint, before: BEFORE, logger, clock: systemClock }),
       clock: systemClock,
       logger,
       exit: (code) => this.exits.push(code),
@@ -114,7 +116,7 @@ export class PlainMount {
 /** Over an empty mountpoint; it is drained when the test ends. */
 export function plainMount(t: TestContext): PlainMount {
   const mount = new PlainMount(tempDir(t))
-  mkdirSync(mount.mountpoint, { mode: 0o750 })
+  mkdirSync(mount.mountpoint, { mode: BEFORE.mode })
   // The timers of the program keep no process alive.
   const alive = setInterval(() => undefined, 1000)
   t.after(async () => {

@@ -26,7 +26,15 @@ import {
 import { tmpdir } from 'node:os'
 import { describe, it } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { has, run, runOk, scrubbedEnvironment, start, waitFor } from '../support/index.ts'
+import {
+  FORGET_COPIED_MOUNTS,
+  has,
+  run,
+  runOk,
+  scrubbedEnvironment,
+  start,
+  waitFor,
+} from '../support/index.ts'
 import { PortableMount } from './portable-mount.ts'
 
 const isLong = process.env.MODELCACHE_TEST_LONG === '1'
@@ -312,7 +320,15 @@ print(os.pread(fd, 4, 5000).decode())`
       console.log(JSON.stringify([lack, [...new Set(maps)]]))`
     const hide =
       'for f in /lib/*/libfuse.so.2* /usr/lib/*/libfuse.so.2*; do test -e $f && mount --bind /dev/null $f; done'
-    const values = ['-m', 'sh', '-c', `${hide}; exec "$@"`, 'sh', process.execPath]
+    const values = [
+      '-m',
+      'sh',
+      '-c',
+      `${FORGET_COPIED_MOUNTS}
+      ${hide}; exec "$@"`,
+      'sh',
+      process.execPath,
+    ]
     const { code, stdout, stderr } = await run(
       'unshare',
       [...values, '--input-type=module', '-e', program],

@@ -17,6 +17,7 @@ export {
   type MountStatus,
   withMount,
 } from './mount.ts'
+export { FORGET_COPIED_MOUNTS } from './mount-namespace.ts'
 export {
   NOBODY,
   type OrdinaryUser,

@@ -2,6 +2,7 @@ import { chmodSync, chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { nodePath, repositoryRoot } from './modelcache.ts'
+import { FORGET_COPIED_MOUNTS } from './mount-namespace.ts'
 import { type Finished, run } from './process.ts'
 import { tempDir } from './temp-dir.ts'
 
@@ -42,6 +43,7 @@ export function ordinaryUser(t: TestContext, options: OrdinaryUserOptions = {}):
     chownSync(directory, NOBODY, NOBODY)
   }
   const script = `set -e
+    ${FORGET_COPIED_MOUNTS}
     rm -f "$0/fuse" && mknod -m ${deviceMode} "$0/fuse" c 10 229
     mount --bind "$0/fuse" /dev/fuse
     mount --bind "$1" "$0/repo"

@@ -2,14 +2,15 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { execPath } from 'node:process'
 import { describe, it, type TestContext } from 'node:test'
-import { has, runOk, scrubbedEnvironment, tempDir } from '../support/index.ts'
+import { FORGET_COPIED_MOUNTS, has, runOk, scrubbedEnvironment, tempDir } from '../support/index.ts'
 
 const script = join(import.meta.dirname, 'in-file-system.ts')
 
 /** What the script prints, with a file system of this kind at a new folder, seen by it alone. */
 async function inFileSystem(t: TestContext, kind: string, options: string, what: string) {
   const dir = tempDir(t)
-  const mount = `mount -t ${kind} -o ${options} none "$1" && exec "$2" "$3" "$4" "$1"`
+  const mount = `${FORGET_COPIED_MOUNTS}
+    mount -t ${kind} -o ${options} none "$1" && exec "$2" "$3" "$4" "$1"`
   const { stdout } = await runOk(
     'unshare',
     ['-m', '--propagation', 'private', 'sh', '-c', mount, 'sh', dir, execPath, script, what],

@@ -22,6 +22,8 @@ const REWRITE_LINES = 4096
 const SPARE_BYTES = 64 * 1024
 /** More is asked for when less than this is left of it. */
 const LOW_SPARE_BYTES = SPARE_BYTES / 2
+/** No descriptor has this number: whoever uses it gets EBADF. */
+const CLOSED = -1
 const LINE = /^(\d+) (\d+)$/
 const FLAGS = constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW
 
@@ -115,8 +117,10 @@ export class DirtyLog {
     }
   }
 
+  /** Nothing is noted after it: the number of a closed descriptor is soon another file's. */
   close(): void {
     closeSync(this.#file)
+    this.#file = CLOSED
   }
 
   /** A long log is no harm, and the note that made it long is durable. */

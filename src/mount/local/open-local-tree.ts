@@ -112,10 +112,12 @@ class Tree implements LocalTree {
   }
 
   created({ ino, btimeNs }: InodeId): void {
+    this.#requireOpen()
     this.#dirty.set(ino, btimeNs)
   }
 
   willWrite(id: InodeId, path: string | undefined, links: number): void {
+    this.#requireOpen()
     this.#leases.giveUp(id.ino)
     if (links === 0) {
       return

@@ -217,7 +217,9 @@ function take(place: Place, listing: Listing | undefined, nowNs: bigint): void {
   if (listing?.kind === 'listed') {
     place.directory = listing.directory
     place.stats = listing.stats
-    place.young = nowNs - listing.stats.ctimeNs < CLOCK_GRAIN_NS
+    const ageNs = nowNs - listing.stats.ctimeNs
+    // A time in the future, of a clock that was put back, says nothing and would be young for ever.
+    place.young = ageNs >= 0n && ageNs < CLOCK_GRAIN_NS
   }
 }
 
