@@ -157,11 +157,13 @@ describe('doctor', () => {
 describe('what a mount without a keeper leaves in its store', () => {
   it('is the mark of who serves it, until it ends', async (t) => {
     const live = liveShell(t, 'm', 'none')
+    const { mode, uid, gid } = lstatSync(live.mountpoint)
     await live.mount()
     const mark = join(live.store, 'run/serving.json')
     assert.deepEqual(JSON.parse(readFileSync(mark, 'utf8')), {
       engine: 'none',
       mountpoint: live.mountpoint,
+      directory: { mode: mode & 0o7777, uid, gid },
     })
     await live.run(['unmount', 'm'])
     assert.deepEqual(readdirSync(join(live.store, 'run')), [])
