@@ -1,6 +1,8 @@
 /** Errors and errno, clock, log, durable files, ranges, locks, system calls. */
 export * from './clock.ts'
 export * from './concurrency.ts'
+export * from './descriptors.ts'
+export * from './directory-entries.ts'
 export * from './durable.ts'
 export * from './errors.ts'
 export * from './file-locks.ts'

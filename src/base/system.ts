@@ -19,6 +19,8 @@ const RENAME_EXCHANGE = 2
 const __O_TMPFILE = 0o20000000
 /** linux/falloc.h: space beyond the end of the file, whose size stays. */
 const FALLOC_FL_KEEP_SIZE = 1
+/** linux/limits.h. */
+const PATH_MAX = 4096
 const NS_PER_SECOND = 1_000_000_000n
 
 const native = {
@@ -29,6 +31,9 @@ const native = {
   fallocate: declare('int fallocate(int fd, int mode, int64_t offset, int64_t length)'),
   futimens: declare('int futimens(int fd, const void *times)'),
   utimensat: declare('int utimensat(int dirfd, const void *path, const void *times, int flags)'),
+  readlinkat: declare(
+    'intptr_t readlinkat(int directory, const void *path, _Out_ void *target, size_t size)',
+  ),
   renameat2: declare(
     'int renameat2(int olddirfd, const void *oldpath, int newdirfd, const void *newpath, unsigned int flags)',
   ),
@@ -81,9 +86,24 @@ export function utimensatNs(path: Path, mtimeNs: bigint, atimeNs = mtimeNs): voi
   setTimes(path, mtimeNs, atimeNs, AT_SYMLINK_NOFOLLOW)
 }
 
-/** As `utimensatNs`, of what a link leads to: for `/proc/self/fd/N` of an O_PATH descriptor. */
-export function utimensFollowedNs(path: Path, mtimeNs: bigint, atimeNs = mtimeNs): void {
-  setTimes(path, mtimeNs, atimeNs, 0)
+/**
+ * Sets the times of what a link leads to: for `/proc/self/fd/N` of an O_PATH descriptor.
+ *
+ * @param specs two `struct timespec`, atime and mtime; UTIME_NOW and UTIME_OMIT are kept
+ */
+export function setTimesFollowed(path: Path, specs: Uint8Array): void {
+  check(`utimensat ${shown(path)}`, native.utimensat(AT_FDCWD, terminated(path), specs, 0))
+}
+
+/**
+ * The target of the symbolic link that a descriptor is open on (O_PATH), whatever its name.
+ * ENOENT or EINVAL where it is no link.
+ */
+export function readLinkOf(fd: number): Buffer {
+  const target = Buffer.alloc(PATH_MAX)
+  const length = native.readlinkat(fd, terminated(''), target, target.length)
+  check('readlink', length)
+  return target.subarray(0, length)
 }
 
 /** Writes back everything of the file system that holds the descriptor. May take seconds. */

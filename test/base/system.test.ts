@@ -4,15 +4,20 @@ import {
   constants,
   fstatSync,
   lstatSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import {
+  closeOnExec,
+  compareBytes,
+  directoryEntries,
   fgetxattr,
   fremovexattr,
   fsetxattr,
@@ -26,15 +31,17 @@ import {
   mknod,
   O_PATH,
   openTmpfile,
+  raiseDescriptorLimit,
+  readLinkOf,
   removexattr,
   renameExchange,
   renameNoReplace,
+  setTimesFollowed,
   setxattrFollowed,
   statfsType,
   syncFileSystemOf,
   syncfs,
   utimensatNs,
-  utimensFollowedNs,
   XATTR_CREATE,
   XATTR_REPLACE,
 } from '../../src/base/index.ts'
@@ -161,9 +168,57 @@ describe('attributes as programs ask for them', () => {
     setxattrFollowed(link, NAME, Uint8Array.of(7))
     assert.deepEqual(getxattrFollowed(link, NAME), Uint8Array.of(7))
     assert.deepEqual(listxattr(link, true), [NAME])
-    utimensFollowedNs(link, -5n, 7n)
+    // As struct timespec: a second before 1970 and some nanoseconds; the mtime after it.
+    setTimesFollowed(link, new Uint8Array(new BigInt64Array([-1n, 7n, 0n, 5n]).buffer))
     const { mtimeNs, atimeNs } = lstatSync(path, { bigint: true })
-    assert.deepEqual([mtimeNs, atimeNs], [-5n, 7n])
+    assert.deepEqual([mtimeNs, atimeNs], [5n, -999_999_993n])
+  })
+
+  it('tell the target of a link by its descriptor, whatever its name', (t) => {
+    const base = tempDir(t)
+    symlinkSync('where it leads', join(base, 'link'))
+    const fd = openSync(join(base, 'link'), O_PATH | constants.O_NOFOLLOW)
+    t.after(() => closeSync(fd))
+    renameSync(join(base, 'link'), join(base, 'renamed'))
+    assert.equal(readLinkOf(fd).toString(), 'where it leads')
+    const directory = openSync(base, O_PATH)
+    t.after(() => closeSync(directory))
+    assert.throws(() => readLinkOf(directory), { errno: 'ENOENT' })
+  })
+})
+
+describe('the entries of a directory', () => {
+  it('have names as bytes, inode numbers and types', (t) => {
+    const base = tempDir(t)
+    const name = Buffer.from([0x6e, 0xff])
+    writeFileSync(Buffer.concat([Buffer.from(`${base}/`), name]), '')
+    mkdirSync(join(base, 'd'))
+    const fd = openSync(base, constants.O_RDONLY)
+    t.after(() => closeSync(fd))
+    const entries = directoryEntries(fd).toSorted((a, b) => compareBytes(a.name, b.name))
+    const expected = [
+      { name: Buffer.from('d\0'), ino: lstatSync(join(base, 'd'), { bigint: true }).ino, type: 4 },
+      {
+        name: Buffer.concat([name, Buffer.of(0)]),
+        ino: lstatSync(Buffer.concat([Buffer.from(`${base}/`), name]), { bigint: true }).ino,
+        type: 8,
+      },
+    ]
+    assert.deepEqual(
+      entries.map(({ name: bytes, ...rest }) => ({ name: Buffer.from(bytes), ...rest })),
+      expected,
+    )
+  })
+})
+
+describe('descriptors', () => {
+  it('are as many as the hard limit allows, and are closed in children where that is asked for', (t) => {
+    const { now, before } = raiseDescriptorLimit()
+    assert.ok(now >= before)
+    const fd = openSync(tempDir(t), O_PATH)
+    t.after(() => closeSync(fd))
+    closeOnExec(fd)
+    assert.throws(() => closeOnExec(-1), { errno: 'EBADF' })
   })
 })
 

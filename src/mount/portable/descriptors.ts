@@ -1,55 +1,5 @@
-/** Limits and flags of this process's descriptors. */
 import { readdirSync, readlinkSync } from 'node:fs'
-import koffi from 'koffi'
-import { isErrno } from '../../base/index.ts'
-
-/** asm-generic/resource.h. */
-const RLIMIT_NOFILE = 7
-/** fcntl.h. */
-const F_SETFD = 2
-const FD_CLOEXEC = 1
-/**
- * Descriptors that root asks for where even the hard limit is low. Each open file of a program
- * takes one, and the default of systemd is this, too.
- */
-const WANTED = 524_288n
-
-const library = koffi.load(null)
-const getrlimit = library.func('int getrlimit(int resource, _Out_ void *limit)')
-const setrlimit = library.func('int setrlimit(int resource, const void *limit)')
-const fcntl = library.func('int fcntl(int fd, int command, int value)')
-
-/** What became of the limit of descriptors. */
-export interface DescriptorLimit {
-  before: number
-  now: number
-}
-
-/**
- * Raises the soft limit of descriptors to the hard one, and as root that one, too. Each file that a
- * program has open takes a descriptor of this process; at the limit open(2) is EMFILE.
- */
-export function raiseDescriptorLimit(): DescriptorLimit {
-  const [soft, hard] = limit()
-  const wanted = hard > WANTED ? hard : WANTED
-  const isRaised = wanted > hard && setrlimit(RLIMIT_NOFILE, words(wanted, wanted)) === 0
-  if (!isRaised) {
-    // Never refused; should a sandbox do so, the limit stays what it was, as the answer shows.
-    setrlimit(RLIMIT_NOFILE, words(hard, hard))
-  }
-  return { before: Number(soft), now: Number(limit()[0]) }
-}
-
-function limit(): readonly [soft: bigint, hard: bigint] {
-  const bytes = new Uint8Array(16)
-  getrlimit(RLIMIT_NOFILE, bytes)
-  const [soft = 0n, hard = 0n] = new BigUint64Array(bytes.buffer)
-  return [soft, hard]
-}
-
-function words(soft: bigint, hard: bigint): Uint8Array {
-  return new Uint8Array(new BigUint64Array([soft, hard]).buffer)
-}
+import { closeOnExec, isErrno } from '../../base/index.ts'
 
 /**
  * libfuse leaves its connection to the kernel open in the children of this process: a mount would
@@ -58,7 +8,7 @@ function words(soft: bigint, hard: bigint): Uint8Array {
 export function keepFuseFromChildren(): void {
   for (const name of readdirSync('/proc/self/fd')) {
     if (targetOf(name) === '/dev/fuse') {
-      fcntl(Number(name), F_SETFD, FD_CLOEXEC)
+      closeOnExec(Number(name))
     }
   }
 }

@@ -34,6 +34,9 @@ export class HiddenNames {
   readonly #clock: Pick<Clock, 'setTimeout'>
   readonly #isOpen: (key: string) => boolean
   readonly #hidden = new Map<string, HiddenName>()
+  readonly #byInode = new Map<string, Set<HiddenName>>()
+  /** Until there are more than this nobody looks for those that are too many. */
+  #enough = MAX_KEPT
   /** What a thread is about to do with the path of its last request. */
   readonly #announced = new Map<Buffer, { path: string; hiding: Hiding }>()
 
@@ -89,6 +92,8 @@ export class HiddenNames {
     }, KEPT_MS)
     const hidden: HiddenName = { path, pin, timer, isOver: false, isCounted: true }
     this.#hidden.set(path, hidden)
+    const others = this.#byInode.get(pin.key) ?? new Set()
+    this.#byInode.set(pin.key, others.add(hidden))
     this.#dropOldest()
   }
 
@@ -128,10 +133,8 @@ export class HiddenNames {
 
   /** Nobody has the inode open any more. */
   closed(key: string): void {
-    for (const hidden of [...this.#hidden.values()]) {
-      if (hidden.pin.key === key) {
-        this.#dropUnused(hidden)
-      }
+    for (const hidden of [...(this.#byInode.get(key) ?? [])]) {
+      this.#dropUnused(hidden)
     }
   }
 
@@ -142,10 +145,15 @@ export class HiddenNames {
   }
 
   #dropOldest(): void {
+    if (this.#hidden.size <= this.#enough) {
+      return
+    }
     const kept = [...this.#hidden.values()].filter(({ pin }) => !this.#isOpen(pin.key))
     for (const hidden of kept.slice(0, Math.max(0, kept.length - MAX_KEPT))) {
       this.#drop(hidden)
     }
+    // Open files are many at times: looking at all of them for each removal would take for ever.
+    this.#enough = this.#hidden.size + MAX_KEPT
   }
 
   #dropUnused(hidden: HiddenName): void {
@@ -156,6 +164,11 @@ export class HiddenNames {
 
   #drop(hidden: HiddenName): void {
     if (this.#hidden.delete(hidden.path)) {
+      const others = this.#byInode.get(hidden.pin.key)
+      others?.delete(hidden)
+      if (others?.size === 0) {
+        this.#byInode.delete(hidden.pin.key)
+      }
       hidden.timer.cancel()
       closeSync(hidden.pin.fd)
     }

@@ -1,7 +1,7 @@
 /** readdir, fsyncdir. */
 import { closeSync, constants, fdatasync, fstatSync, fsync } from 'node:fs'
 import { promisify } from 'node:util'
-import { compareBytes, directoryEntries } from './directory-entries.ts'
+import { compareBytes, directoryEntries } from '../../base/index.ts'
 import { fromBytes, parentOf } from './native-path.ts'
 import { type Parts, whenListed } from './parts.ts'
 import type { Places } from './places.ts'

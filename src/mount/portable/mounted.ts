@@ -20,10 +20,15 @@ export interface MountIdentity {
   source: string
 }
 
-/** The newest mount on a directory, or undefined where there is none. */
-export async function findMount(mountpoint: string): Promise<MountIdentity | undefined> {
+/** The newest mount of this source on a directory; another one may have come on top of it. */
+export async function findMount(
+  mountpoint: string,
+  fsName: string,
+): Promise<MountIdentity | undefined> {
   const mounts = await readMounts()
-  return mounts.findLast((mount) => mount.mountpoint === mountpoint)
+  return mounts.findLast(
+    (mount) => mount.mountpoint === mountpoint && unescaped(mount.source) === fsName,
+  )
 }
 
 async function readMounts(): Promise<MountIdentity[]> {
@@ -130,7 +135,14 @@ export class MountWatch {
   }
 
   #lookLater(): void {
-    this.#timer = this.#clock.setTimeout(() => void this.#look(), LOOK_EVERY_MS)
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#look().catch((error: unknown) => {
+        this.#logger.error('the end of the mount cannot be told', {
+          reason: messageOf(error),
+          error,
+        })
+      })
+    }, LOOK_EVERY_MS)
   }
 
   async #look(): Promise<void> {

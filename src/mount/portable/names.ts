@@ -12,9 +12,8 @@ import {
   symlinkSync,
   unlinkSync,
 } from 'node:fs'
-import { linkFd, ModelcacheError, mknod as makeNode, openAt } from '../../base/index.ts'
+import { linkFd, ModelcacheError, mknod as makeNode, openAt, readLinkOf } from '../../base/index.ts'
 import { inodeIdOf } from '../../tree/index.ts'
-import { readLinkOf } from './link-target.ts'
 import { below, nameOf, parentOf, toNative } from './native-path.ts'
 import { type Parts, reach, whenListed } from './parts.ts'
 import { type OpenDirectory, pinOf } from './places.ts'

@@ -1,10 +1,16 @@
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
-import { type Clock, type Logger, ModelcacheError, messageOf } from '../../base/index.ts'
+import {
+  type Clock,
+  type Logger,
+  ModelcacheError,
+  messageOf,
+  raiseDescriptorLimit,
+} from '../../base/index.ts'
 import { type InodeId, inodeKey, type Stamp } from '../../tree/index.ts'
 import type { Engine, EngineHandlers, EngineStats, Lease, Snapshot } from '../engine.ts'
 import type { LocalTree } from '../local/local-tree.ts'
 import type { WireName } from '../wire.ts'
-import { keepFuseFromChildren, raiseDescriptorLimit } from './descriptors.ts'
+import { keepFuseFromChildren } from './descriptors.ts'
 import { mountOptions } from './mount-options.ts'
 import { findMount, type MountIdentity, MountWatch, unmount } from './mounted.ts'
 import { allOperations, createParts } from './operations.ts'
@@ -40,13 +46,13 @@ export async function createPortableEngine(options: PortableEngineOptions): Prom
   const limit = raiseDescriptorLimit()
   logger.debug('descriptors', { ...limit })
   const parts = createParts({ ...options, tree })
-  const before = await findMount(mountpoint)
+  const before = await findMount(mountpoint, fsName)
   try {
     const operations = allOperations(parts, tree.paths.tree)
     await openSession({ mountpoint, options: flags, operations, logger })
     keepFuseFromChildren()
-    const mount = await findMount(mountpoint)
-    if (mount === undefined) {
+    const mount = await findMount(mountpoint, fsName)
+    if (mount === undefined || mount.device === before?.device) {
       throw new ModelcacheError(`mount ${mountpoint}: it is not in the mount table`, {
         code: 'mount-failed',
         exitCode: 1,
@@ -54,7 +60,7 @@ export async function createPortableEngine(options: PortableEngineOptions): Prom
     }
     return new PortableEngine(tree, parts, mount, logger, clock)
   } catch (error) {
-    await tryTakeAway(mountpoint, before, logger)
+    await tryTakeAway({ mountpoint, fsName, before }, logger)
     parts.places.close()
     throw error
   }
@@ -62,12 +68,15 @@ export async function createPortableEngine(options: PortableEngineOptions): Prom
 
 /** A mount that answers nothing must not stay; why it is one is told in any case. */
 async function tryTakeAway(
-  mountpoint: string,
-  before: MountIdentity | undefined,
+  {
+    mountpoint,
+    fsName,
+    before,
+  }: { mountpoint: string; fsName: string; before: MountIdentity | undefined },
   logger: Logger,
 ): Promise<void> {
   try {
-    const mount = await findMount(mountpoint)
+    const mount = await findMount(mountpoint, fsName)
     if (mount !== undefined && mount.device !== before?.device) {
       await unmount(mount, true)
     }

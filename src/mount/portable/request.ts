@@ -1,7 +1,7 @@
 import { ModelcacheError } from '../../base/index.ts'
 import type { OperationName } from './binding.ts'
 import { fillDirectory, peek, peekString, poke } from './memory.ts'
-import { fromBytes, toBytes } from './native-path.ts'
+import { fromBytes } from './native-path.ts'
 import type { Caching } from './page-cache.ts'
 
 /**
@@ -17,7 +17,6 @@ const AT = {
   offset: 64,
   length: 72,
   mode: 80,
-  device: 88,
   uid: 96,
   gid: 100,
   atime: 104,
@@ -124,10 +123,6 @@ export class Request {
 
   get mode(): number {
     return this.thread.readUInt32LE(AT.mode)
-  }
-
-  get device(): number {
-    return Number(this.thread.readBigUInt64LE(AT.device))
   }
 
   get uid(): number {
@@ -310,9 +305,4 @@ function statBytes(stat: StatAnswer): Uint8Array {
 
 function bytesOf(view: ArrayBufferView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
-}
-
-/** A directory entry's name as libfuse wants it. */
-export function entryName(name: string): Uint8Array {
-  return Buffer.concat([toBytes(name), Buffer.of(0)])
 }

@@ -32,10 +32,6 @@ export class FuseThreads {
     this.#onEnd = onEnd
   }
 
-  get size(): number {
-    return this.#stacks.size
-  }
-
   /** Called with each request, before it is answered. */
   seen(request: Request): void {
     const { thread, stackAddress } = request

@@ -1,26 +1,17 @@
 /** utimens, exact to the nanosecond, in two steps of libfuse. */
 import { fstatSync } from 'node:fs'
-import { constants } from 'node:os'
-import koffi from 'koffi'
-import { ModelcacheError } from '../../base/index.ts'
+import { ModelcacheError, setTimesFollowed } from '../../base/index.ts'
 import type { PlaceholderRecord } from '../../tree/index.ts'
 import { timesOfSetattr } from './libfuse.ts'
 import { type Parts, reach } from './parts.ts'
 import { recordAt, replaceRecord } from './placeholders.ts'
 import type { Request } from './request.ts'
 
-/** fcntl.h. */
-const AT_FDCWD = -100
 /** sys/stat.h, in place of nanoseconds. */
 const UTIME_NOW = 0x3fffffffn
 const UTIME_OMIT = 0x3ffffffen
 const NS_PER_SECOND = 1_000_000_000n
 const NS_PER_MS = 1_000_000n
-
-const library = koffi.load(null)
-const utimensat = library.func(
-  'int utimensat(int directory, const char *path, const void *times, int flags)',
-)
 
 /** Times in milliseconds, as the addon tells them, of a file that gets them with the next request. */
 interface Wish {
@@ -73,9 +64,7 @@ function setTimes(parts: Parts, path: string, times: Buffer): void {
       replaceRecord(at, { ...record, mtimeNs } satisfies PlaceholderRecord)
     }
     // The inode's own mtime of a placeholder is seen by nobody.
-    if (utimensat(AT_FDCWD, at, times, 0) === -1) {
-      throw failed(path, koffi.errno())
-    }
+    setTimesFollowed(at, times)
     parts.marks.edited(stats, fstatSync(fd, { bigint: true }), name)
   })
 }
@@ -89,10 +78,4 @@ function newTime(times: Buffer, at: number, now: Date): bigint | undefined {
   return nanoseconds === UTIME_NOW
     ? BigInt(now.getTime()) * NS_PER_MS
     : times.readBigInt64LE(at) * NS_PER_SECOND + nanoseconds
-}
-
-function failed(path: string, number: number): ModelcacheError {
-  const found = Object.entries(constants.errno).find(([, value]) => value === number)
-  const errno = found?.[0] ?? 'EIO'
-  return new ModelcacheError(`utimens ${path}: ${errno}`, { code: errno, errno })
 }

@@ -1,9 +1,8 @@
-import { constants } from 'node:os'
-import koffi from 'koffi'
-import { ModelcacheError } from '../../base/index.ts'
+import { ModelcacheError } from './errors.ts'
+import { check, declare } from './libc.ts'
 
-/** asm/unistd_64.h of x86-64. */
-const SYS_GETDENTS64 = 217
+/** asm/unistd_64.h and asm-generic/unistd.h: getdents64 has no function in older C libraries. */
+const SYS_GETDENTS64: { readonly [arch: string]: number } = { x64: 217, arm64: 61 }
 /** What the C library asks for at a time. */
 const LIST_BYTES = 32 * 1024
 /** linux/dirent.h, struct linux_dirent64. */
@@ -11,11 +10,9 @@ const LENGTH_AT = 16
 const TYPE_AT = 18
 const NAME_AT = 19
 
-const getdents64 = koffi
-  .load(null)
-  .func(
-    'intptr_t syscall(intptr_t number, int fd, _Out_ void *entries, size_t count)',
-  ) as unknown as (number: number, fd: number, entries: Uint8Array, count: number) => number
+const getdents64 = declare(
+  'intptr_t syscall(intptr_t number, int fd, _Out_ void *entries, size_t count)',
+)
 
 export interface DirectoryEntry {
   /** Its bytes, with a NUL at the end. */
@@ -30,17 +27,23 @@ export interface DirectoryEntry {
  * readdir leaves the inode numbers out.
  *
  * @param fd at its beginning
+ * @throws the system's error
  */
 export function directoryEntries(fd: number): DirectoryEntry[] {
+  const number = SYS_GETDENTS64[process.arch]
+  if (number === undefined) {
+    throw new ModelcacheError(`readdir: not known on ${process.arch}`, {
+      code: 'ENOSYS',
+      errno: 'ENOSYS',
+    })
+  }
   const entries: DirectoryEntry[] = []
   const list = Buffer.allocUnsafe(LIST_BYTES)
   for (;;) {
-    const filled = getdents64(SYS_GETDENTS64, fd, list, list.length)
+    const filled = getdents64(number, fd, list, list.length)
+    check('readdir', filled)
     if (filled === 0) {
       return entries
-    }
-    if (filled < 0) {
-      throw readFailed(koffi.errno())
     }
     for (let at = 0; at < filled; at += list.readUInt16LE(at + LENGTH_AT)) {
       const start = at + NAME_AT
@@ -59,10 +62,4 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
 
 function isDot(name: Uint8Array): boolean {
   return name[0] === 0x2e && (name.length === 2 || (name.length === 3 && name[1] === 0x2e))
-}
-
-function readFailed(number: number): ModelcacheError {
-  const found = Object.entries(constants.errno).find(([, value]) => value === number)
-  const errno = found?.[0] ?? 'EIO'
-  return new ModelcacheError(`readdir: ${errno}`, { code: errno, errno })
 }
