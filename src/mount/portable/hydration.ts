@@ -132,7 +132,9 @@ export class Hydration {
       try {
         return await this.#fill(asked, range)
       } catch (error) {
-        if (cancels >= MAX_CANCELS || errnoOf(error) !== 'ECANCELED') {
+        // What failed may have come with another question meanwhile.
+        const again = cancels < MAX_CANCELS && errnoOf(error) === 'ECANCELED'
+        if (!again && !this.#isComplete(asked)) {
           throw error
         }
       }
