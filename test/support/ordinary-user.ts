@@ -12,6 +12,8 @@ export const NOBODY = 65_534
 export interface OrdinaryUserOptions {
   /** Permissions of /dev/fuse, as this user sees it; open to everybody on most machines. */
   deviceMode?: string
+  /** He sees the mounts that were made before, and none of their processes ends until he is done. */
+  seesMounts?: boolean
 }
 
 /** What an ordinary user has: a home, and the clone with its Node where he may go. */
@@ -31,7 +33,7 @@ export interface OrdinaryUser {
  * cannot go, so they are shown to him elsewhere.
  */
 export function ordinaryUser(t: TestContext, options: OrdinaryUserOptions = {}): OrdinaryUser {
-  const { deviceMode = '666' } = options
+  const { deviceMode = '666', seesMounts = false } = options
   const base = tempDir(t, 'modelcache-nobody-')
   chmodSync(base, 0o755)
   const home = join(base, 'home')
@@ -43,7 +45,7 @@ export function ordinaryUser(t: TestContext, options: OrdinaryUserOptions = {}):
     chownSync(directory, NOBODY, NOBODY)
   }
   const script = `set -e
-    ${FORGET_COPIED_MOUNTS}
+    ${seesMounts ? '' : FORGET_COPIED_MOUNTS}
     rm -f "$0/fuse" && mknod -m ${deviceMode} "$0/fuse" c 10 229
     mount --bind "$0/fuse" /dev/fuse
     mount --bind "$1" "$0/repo"
