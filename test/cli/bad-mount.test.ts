@@ -25,7 +25,7 @@ const ROWS: Row[] = [
   ['is a file', ['file'], 2, /mountpoint ".*\/file": it is no directory; give an empty directory/],
   ['lies in a file', ['file/m'], 2, /mountpoint ".*": a part of this path is no directory/],
   ['is not empty', ['full'], 2, /mountpoint ".*\/full": it is not empty \("model.bin"\)/],
-  ['lacks its parent', ['no/m'], 2, /its parent does not exist; make it with `mkdir -p .*\/no`/],
+  ['lacks its parent', ['no/m'], 2, /its parent does not exist; make it with `mkdir -p '.*\/no'`/],
   ['is a dangling link', ['dangling'], 2, /it is a link to "nowhere", which does not exist/],
   ['lies in the store', ['s/m', '--store', '.'], 2, /its parent does not exist|lies in the store/],
   ['is the store', ['m', '--store', 'm'], 2, /mountpoint ".*\/m": it lies in the store/],
@@ -39,7 +39,7 @@ const ROWS: Row[] = [
     /--store ".*\/file": it is no folder; give one/,
   ],
   ['has a store in a file', ['m', '--store', 'file/s'], 2, /a part of this path is no directory/],
-  ['has a store that is none', ['m', '--store', 'full'], 1, /store .*\/full/],
+  ['has a store that is none', ['m', '--store', 'full'], 2, /--store ".*\/full": it is not empty/],
 ]
 
 describe('a mount is refused when its mountpoint', () => {

@@ -59,9 +59,13 @@ describe('the help', () => {
 describe('commands about a mount that is not there', () => {
   it('unmount says so and is done', async (t) => {
     const { run } = shell(t)
-    for (const directory of ['.', 'none', 'none/at/all']) {
-      const { code, stdout, stderr } = await run(['unmount', directory])
-      assert.deepEqual([code, stdout, stderr], [0, '', `"${directory}" is not mounted\n`])
+    for (const [directory, what] of [
+      ['.', 'is not mounted'],
+      ['none', 'does not exist'],
+      ['none/at/all', 'does not exist'],
+    ]) {
+      const { code, stdout, stderr } = await run(['unmount', `${directory}`])
+      assert.deepEqual([code, stdout, stderr], [0, '', `"${directory}" ${what}\n`])
     }
   })
 

@@ -81,7 +81,7 @@ describe('the portable engine', () => {
     }
     const { code, stderr } = await end
     assert.equal(code, 0, stderr)
-    assert.ok(reads > 0)
+    assert.ok(reads >= 50)
     assert.equal(text(held), 'the first')
     assert.equal(fstatSync(held).nlink, 0)
     closeSync(held)

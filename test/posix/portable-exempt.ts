@@ -159,6 +159,13 @@ export const PORTABLE: Exemptions = {
       reason: TWO_NAMES,
       facts: { mapped: 'ENODEV', 'in the end': ['NEW ', 'old ', 'NEW '] },
     },
+    two_names_one_left: {
+      answer:
+        'a shared mapping for writing is refused (ENODEV) while the file is open by a name that went; ' +
+        'what was mapped by that one writes whole pages, of what it has read',
+      reason: TWO_NAMES,
+      facts: { 'mapped by the other': 'ENODEV' },
+    },
     two_names_locked: {
       answer: 'a lock excludes those who take it by the same name only',
       reason: TWO_NAMES,

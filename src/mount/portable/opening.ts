@@ -80,7 +80,7 @@ function openNow(
         : (parts.files.filling(key) ??
           new Filling(id, placeholderBytes, parts.extents, parts.clock))
     request.putCaching(parts.pages.opened(name, fstatSync(fd, { bigint: true }), isWriter(flags)))
-    return add(parts, fd, flags, filling)
+    return add(parts, fd, flags, filling, name)
   } catch (error) {
     closeSync(fd)
     throw error
@@ -124,7 +124,7 @@ function create(parts: Parts, request: Request): number | Promise<number> {
       const stats = fstatSync(fd, { bigint: true })
       parts.marks.created(inodeIdOf(stats), path)
       request.putCaching(parts.pages.opened(path, stats, isWriter(flags)))
-      return add(parts, fd, flags, undefined)
+      return add(parts, fd, flags, undefined, path)
     } catch (error) {
       closeSync(fd)
       throw error
@@ -143,9 +143,15 @@ function openExisting(parts: Parts, request: Request): number | Promise<number> 
   return open(parts, request, 0)
 }
 
-function add(parts: Parts, fd: number, flags: number, filling: Filling | undefined): number {
+function add(
+  parts: Parts,
+  fd: number,
+  flags: number,
+  filling: Filling | undefined,
+  path: string | undefined,
+): number {
   const { id, key } = pinOf(fd)
-  return parts.files.add({
+  const file = {
     id,
     key,
     fd,
@@ -153,7 +159,8 @@ function add(parts: Parts, fd: number, flags: number, filling: Filling | undefin
     writable: isWriter(flags),
     append: (flags & constants.O_APPEND) !== 0,
     synchronous: synchronyOf(flags),
-  })
+  } as const
+  return parts.files.add(file, path)
 }
 
 function release({ files, hidden, marks }: Parts, path: string, handle: number): number {

@@ -31,8 +31,8 @@ export interface PartsOptions {
 export function createParts({ tree, fetchDeadlineMs, logger, clock }: PartsOptions): Parts {
   const places = new Places(tree.paths.tree)
   const marks = new Marks(tree)
-  const pages = new PageCache(marks)
   const files = new OpenFiles()
+  const pages = new PageCache(marks, files)
   const truncations = new Truncations()
   const questions = new Questions(fetchDeadlineMs, clock, logger)
   const hydration = new Hydration({ questions, files, truncations, clock, logger })

@@ -1,6 +1,7 @@
 import type { BigIntStats } from 'node:fs'
 import { inodeIdOf, inodeKey } from '../../tree/index.ts'
 import type { Marks } from './marks.ts'
+import type { OpenFiles } from './open-files.ts'
 
 /**
  * What the kernel does with the pages of a name that is opened: keep those that it has, drop them
@@ -22,17 +23,20 @@ interface Known {
  * Says of which files the kernel's pages are right. To libfuse 2, and so to the kernel, each name of
  * a file is a file with pages of its own, and nobody can tell it to drop some. A writable mapping of
  * one name would write old bytes over what was written by another; so who writes to a file of
- * several names gets no pages, and who reads it gets fresh ones at each open.
+ * several names gets no pages, and who reads it gets fresh ones at each open. A name that is gone
+ * counts as long as the file is open by it.
  */
 export class PageCache {
   readonly #marks: Pick<Marks, 'links' | 'ctimeNs'>
+  readonly #files: Pick<OpenFiles, 'isOpenByAnother'>
   /** By path, the one that was used last at the end. */
   readonly #known = new Map<string, Known>()
   /** The one path by which an inode is known. */
   readonly #paths = new Map<string, string>()
 
-  constructor(marks: Pick<Marks, 'links' | 'ctimeNs'>) {
+  constructor(marks: Pick<Marks, 'links' | 'ctimeNs'>, files: Pick<OpenFiles, 'isOpenByAnother'>) {
     this.#marks = marks
+    this.#files = files
   }
 
   /** @param path undefined where it is no name in the tree any more */
@@ -41,7 +45,7 @@ export class PageCache {
       return 'drop'
     }
     const now = this.#knownOf(stats)
-    if (this.#marks.links(stats) > 1) {
+    if (this.#marks.links(stats) > 1 || this.#files.isOpenByAnother(now.key, path)) {
       this.#forget(path)
       this.#forget(this.#paths.get(now.key))
       return writable ? 'none' : 'drop'

@@ -101,7 +101,8 @@ function renamed(
   before: BigIntStats,
   replaced: Loss | undefined,
 ): void {
-  const { marks, hidden, places } = parts
+  const { files, marks, hidden, places } = parts
+  files.moved(path, dest)
   if (replaced?.stats.isDirectory()) {
     marks.removedDirectory(dest, inodeIdOf(replaced.stats))
   } else {

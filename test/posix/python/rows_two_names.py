@@ -103,6 +103,26 @@ def two_names_mapped(place: str, trace: Trace) -> None:
     trace.note("in the end", [read("a")[:4], read("a")[200:204], read("b")[:4]])
 
 
+@behaviour(SECTION, "a file that is mapped for writing by a name that went, and is mapped by the one that is left",
+           prepare=lambda place: write(f"{place}/a", b"old " * 4096) and None, not_on=NO_LINKS)
+def two_names_one_left(place: str, trace: Trace) -> None:
+    os.chdir(place)
+    first = os.open("a", RW)
+    with mmap.mmap(first, 0) as view:
+        os.link("a", "b")
+        os.unlink("a")
+        second = os.open("b", RW)
+        trace.call("mapped by the other", lambda: mmap.mmap(second, 0).close())
+        os.pwrite(second, b"NEW", 0)
+        os.fsync(second)
+        trace.note("written", [os.pread(second, 4, 0), read("b")[:4]])
+        view[8192] = ord("x")
+        view.flush()
+    os.close(first)
+    trace.note("in the end", [os.pread(second, 4, 0), os.pread(second, 4, 8192)])
+    os.close(second)
+
+
 @behaviour(SECTION, "flock and record locks exclude, whichever name they are taken by", prepare=two_names, not_on=NO_LINKS)
 def two_names_locked(place: str, trace: Trace) -> None:
     os.chdir(place)
