@@ -257,7 +257,7 @@ fn read_all(file: &OwnedFd) -> Result<Vec<u8>> {
 }
 
 /// The ids of all whole lines. A number whose birth time changed is another inode: the last counts.
-fn parse(text: &[u8]) -> HashMap<u64, u64> {
+pub fn parse(text: &[u8]) -> HashMap<u64, u64> {
     let whole = match text.iter().rposition(|byte| *byte == b'\n') {
         Some(end) => &text[..end],
         None => &[],

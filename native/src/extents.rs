@@ -162,7 +162,7 @@ fn read_map(
     decode_map(&bytes[..filled], size).map_err(str::to_owned)
 }
 
-fn decode_map(bytes: &[u8], size: u64) -> std::result::Result<Vec<(u64, u64)>, &'static str> {
+pub fn decode_map(bytes: &[u8], size: u64) -> std::result::Result<Vec<(u64, u64)>, &'static str> {
     let Some((header, bits)) = bytes.split_at_checked(HEADER_BYTES) else {
         return Err("too short");
     };

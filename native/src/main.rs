@@ -15,6 +15,8 @@ mod dirty;
 mod dirty_log;
 mod extents;
 mod flights;
+#[cfg(test)]
+mod format_vectors;
 mod frames;
 mod handles;
 mod leases;
