@@ -47,7 +47,11 @@ export async function callDaemon(
           error,
         )
       }
-      if (systemClock.monotonicMs() > giveUpAt || (await askKeeper(store)) === undefined) {
+      const keeper = await askKeeper(store)
+      if (keeper?.daemon?.trouble) {
+        throw away(store, `it cannot be started: ${keeper.daemon.trouble}`, error)
+      }
+      if (systemClock.monotonicMs() > giveUpAt || keeper === undefined) {
         throw away(store, 'it does not answer', error)
       }
     }

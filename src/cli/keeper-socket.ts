@@ -8,6 +8,8 @@ import { foreignStore } from './foreign-store.ts'
 export interface KeeperFacts {
   readonly pid: number
   readonly daemonPid: number | null
+  /** Why no daemon can be started, after several tries; null while one runs or may come. */
+  readonly daemon?: { readonly trouble: string | null }
   readonly restarts: number
   readonly mountpoint: string
   readonly store: string

@@ -1,4 +1,10 @@
-import { type EngineName, LOST_WITH, STATUS_PATIENCE_MS } from '../config/index.ts'
+import { withDeadline } from '../base/index.ts'
+import {
+  type EngineName,
+  LOST_WITH,
+  STATUS_ANSWER_MS,
+  STATUS_PATIENCE_MS,
+} from '../config/index.ts'
 import type { Context } from './context.ts'
 import { callDaemon, isDaemonAway } from './daemon-call.ts'
 import { FOREIGN } from './foreign-store.ts'
@@ -84,20 +90,25 @@ export async function statusOf(
     const state = pulse === 'dead' ? 'stale' : 'unknown'
     return bareStatus(mount, undefined, state, `its ${serverOf(mount)} does not answer`)
   }
+  const answered = withDeadline(signal, STATUS_ANSWER_MS)
   try {
-    const status = await callDaemon(
-      mount.store,
-      'status',
-      {},
-      { signal, patienceMs: STATUS_PATIENCE_MS },
-    )
-    return status as MountStatus
+    const options = { signal: answered, patienceMs: STATUS_PATIENCE_MS }
+    return (await callDaemon(mount.store, 'status', {}, options)) as MountStatus
   } catch (error) {
-    if (isDaemonAway(error)) {
-      return bareStatus(mount, keeper, keeper.state, 'its daemon does not answer')
+    if (isDaemonAway(error) || (answered.aborted && !signal.aborted)) {
+      return bareStatus(mount, keeper, keeper.state, troubleOf(mount, keeper))
     }
     throw error
   }
+}
+
+/** What serves on without a daemon, and what to do about it. */
+function troubleOf({ store }: OwnMount, { daemon }: KeeperFacts): string {
+  return daemon?.trouble
+    ? `its daemon cannot be started: ${daemon.trouble}. What is local is served, what is remote is ` +
+        `not, and nothing is committed; it is tried again every few seconds, and ` +
+        `${store}/log/daemon.log says more`
+    : 'its daemon does not answer'
 }
 
 function bareStatus(

@@ -29,6 +29,9 @@ export const STATUS_DEADLINE_MS = 5_000
 /** While the keeper restarts the daemon, commands wait this long for the daemon's return. */
 export const DAEMON_RETURN_MS = 20_000
 
+/** A daemon that was asked for its status and says nothing for so long stands still. */
+export const STATUS_ANSWER_MS = 10_000
+
 /** `status` answers for the keeper when the daemon has not come back within this. */
 export const STATUS_PATIENCE_MS = 2_000
 

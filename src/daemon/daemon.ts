@@ -100,7 +100,7 @@ class Daemon implements RunningDaemon {
   }
 
   async giveUp(error: unknown): Promise<void> {
-    const { engine, exit, hello, logger, starter } = this.#parts
+    const { engine, exit, logger, starter } = this.#parts
     if (this.#finishing) {
       return
     }
@@ -108,9 +108,8 @@ class Daemon implements RunningDaemon {
     const exitCode = error instanceof ModelcacheError ? (error.exitCode ?? 1) : 1
     logger.error('the mount cannot be served', { reason: messageOf(error), error })
     await starter?.leaving()
-    if (hello.restarts === 0) {
-      await engine.failed(exitCode, messageOf(error))
-    }
+    // A keeper whose mount was served before goes on with it, and says this in its status.
+    await engine.failed(exitCode, messageOf(error))
     starter?.failed(error)
     exit(exitCode)
   }

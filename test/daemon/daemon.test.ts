@@ -51,7 +51,13 @@ test('status says what is in the tree, and what is dirty', async (t) => {
   assert.equal(status.dirty.files, 1)
   assert.equal(status.dirty.bytes, 3)
   assert.equal(status.dirty.open, 1)
-  assert.deepEqual(status.tree, { files: 3, bytes: 104, placeholders: 0, missingBytes: 0 })
+  assert.deepEqual(status.tree, {
+    files: 3,
+    bytes: 104,
+    placeholders: 0,
+    missingBytes: 0,
+    unlistedDirectories: 0,
+  })
   assert.ok(status.store_usage.treeBytes > 0)
   assert.ok(status.store_usage.indexBytes > 0)
   assert.equal(status.network.heliaStarted, false)

@@ -21,12 +21,20 @@ export interface MountStatus {
   gate: { open: boolean; by: string }
   root: { cid: string; committedAt: string }
   dirty: { files: number; bytes: number; oldestSeconds: number; open: number }
-  tree: { files: number; bytes: number; placeholders: number; missingBytes: number }
+  tree: {
+    files: number
+    bytes: number
+    placeholders: number
+    missingBytes: number
+    unlistedDirectories: number
+  }
   store_usage: { treeBytes: number; blockBytes: number; indexBytes: number }
   settle: { hashedBytes: number }
   hydrate: { active: number; bytes: number; errors: number }
   served: { reads: number; readBytes: number; writes: number; passthroughOpens: number }
   network: { listening: string[]; peers: number; shares: unknown[] }
+  /** Why the answer is the keeper's alone. */
+  partial?: string
 }
 
 /** The answer of `commit --json`. */
