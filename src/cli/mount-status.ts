@@ -37,6 +37,8 @@ export interface MountStatus {
     readonly oldestSeconds: number
     readonly open: number
   }
+  /** Names that the last commit left out as they are, and why. */
+  readonly withheld: readonly { readonly path: string; readonly reason: string }[]
   readonly tree: {
     readonly files: number
     readonly bytes: number
@@ -136,6 +138,7 @@ function bareStatus(
     gate: { open: false, by: partial },
     root: { cid: '', committedAt: '' },
     dirty: { files: 0, bytes: 0, oldestSeconds: 0, open: count('openForWriting') },
+    withheld: [],
     tree: { files: 0, bytes: 0, placeholders: 0, missingBytes: 0, unlistedDirectories: 0 },
     store_usage: { treeBytes: 0, blockBytes: 0, indexBytes: 0 },
     countedAt: '',

@@ -34,6 +34,11 @@ export function addMount(program: Command, context: Context): void {
     .option('--peer <ADDRESS>', 'fetch from this share; may be repeated', collect)
     .option('--read-only', 'refuse every change with EROFS')
     .option('--allow-other', 'let other users in too')
+    .option(
+      '--local-only <PATTERN>',
+      'names that never leave this machine, as in .gitignore; kept with the store; may be repeated',
+      collect,
+    )
     .option('--gate <STATE>', 'open, closed, or auto: as the environment says', 'auto')
     .option(
       '--fetch-deadline <SECONDS>',

@@ -12,6 +12,7 @@ import {
   shown,
   usageError,
 } from '../config/index.ts'
+import { addLocalOnlyPatterns } from '../tree/index.ts'
 import type { Context } from './context.ts'
 import { chooseEngine } from './engine-choice.ts'
 import { askKeeper } from './keeper-socket.ts'
@@ -67,6 +68,7 @@ async function startOn(
   const { engine, store } = mount
   const prepared = await prepareStore(store, options.from !== undefined, terminal.tell)
   try {
+    await addLocalOnlyPatterns(prepared.paths.localOnly, options.localOnly)
     return await startKeeper({
       command: engine === 'native' ? [installed.keeper] : installed.serveCommand,
       config: keeperConfig(options, mount, context),

@@ -2,6 +2,9 @@ import { FOREIGN } from './foreign-store.ts'
 import type { MountStatus } from './mount-status.ts'
 import { countText, sizeText } from './terminal.ts'
 
+/** A page is for people. */
+const MAX_WITHHELD = 10
+
 /** The status of a mount for people, a fact or two a line. */
 export function statusPage(status: MountStatus): string[] {
   const rows: [string, string][] = [
@@ -17,6 +20,7 @@ export function statusPage(status: MountStatus): string[] {
       ['gate', `${status.gate.open ? 'open' : 'closed'} by ${status.gate.by}`],
       ['root', rootText(status)],
       ['dirty', dirtyText(status)],
+      ...withheldRows(status),
       ['tree', treeText(status)],
       ['on disk', diskText(status)],
       [
@@ -26,7 +30,7 @@ export function statusPage(status: MountStatus): string[] {
       ['network', networkText(status)],
     )
   }
-  return [status.mountpoint, ...rows.map(([name, text]) => `  ${name.padEnd(8)}${text}`)]
+  return [status.mountpoint, ...rows.map(([name, text]) => `  ${name.padEnd(9)}${text}`)]
 }
 
 function stateText({ state, engine, pid, keeperPid, restarts, partial }: MountStatus): string {
@@ -63,6 +67,17 @@ function dirtyText({ dirty }: MountStatus): string {
     `${countText(dirty.files, 'file')}, ${sizeText(dirty.bytes)}, for ${dirty.oldestSeconds} s; ` +
     `${dirty.open} open for writing`
   )
+}
+
+/** What never leaves this machine under these names, and nobody asked for that by name. */
+function withheldRows({ withheld }: MountStatus): [string, string][] {
+  const shown = withheld.slice(0, MAX_WITHHELD)
+  const rows = shown.map(({ path, reason }, index): [string, string] => [
+    index === 0 ? 'withheld' : '',
+    `${path}: ${reason}`,
+  ])
+  const more = withheld.length - shown.length
+  return more === 0 ? rows : [...rows, ['', `and ${more} more; --json lists them`]]
 }
 
 function treeText({ tree }: MountStatus): string {

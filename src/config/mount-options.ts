@@ -1,6 +1,7 @@
 import { ENGINE_WISHES, type EngineWish } from './engine-name.ts'
 import { decideGate, GATE_MODES, type Gate, requireOpenGate } from './gate.ts'
 import { FETCH_DEADLINE_S, MAX_FETCH_DEADLINE_S, MAX_PEERS } from './limits.ts'
+import { localOnlyOption } from './local-only-option.ts'
 import { mountpointOption, storeOption } from './place-options.ts'
 import type { Environment } from './process-environment.ts'
 import { rootOption } from './root-option.ts'
@@ -19,6 +20,8 @@ export interface MountOptions {
   readonly peers: readonly string[]
   readonly readOnly: boolean
   readonly allowOther: boolean
+  /** `.gitignore` lines: names that stay on this machine, to be kept with the store. */
+  readonly localOnly: readonly string[]
   readonly foreground: boolean
   /** Milliseconds after which a read of remote bytes fails with EIO. */
   readonly fetchDeadlineMs: number
@@ -33,6 +36,7 @@ export interface RawMountOptions {
   peer?: string[]
   readOnly?: boolean
   allowOther?: boolean
+  localOnly?: string[]
   gate?: string
   fetchDeadline?: string
   foreground?: boolean
@@ -76,6 +80,7 @@ export function mountOptions(
     peers: [...new Set(peers)],
     readOnly: raw.readOnly ?? false,
     allowOther: raw.allowOther ?? false,
+    localOnly: localOnlyOption(raw.localOnly ?? []),
     foreground: raw.foreground ?? false,
     fetchDeadlineMs: fetchDeadline * 1000,
     gate,

@@ -6,15 +6,17 @@ import {
   type Database,
   type EntryType,
   ExtentMap,
+  type InodeId,
   inodeIdOf,
   inodeKey,
   type PlaceholderRecord,
   readRecord,
+  type Stamp,
   type StorePaths,
   sameStamp,
   stampOf,
 } from '../tree/index.ts'
-import type { NameRules } from '../writeback/index.ts'
+import type { NameRules, Settler } from '../writeback/index.ts'
 
 /** What is in the tree and in the store, counted by looking. */
 export interface Census {
@@ -48,6 +50,7 @@ export interface CensusParts {
   paths: Pick<StorePaths, 'tree' | 'extents' | 'nodes' | 'db'>
   database: Pick<Database, 'files'>
   names: NameRules
+  settler: Pick<Settler, 'withheldFor'>
   clock: Clock
   logger: Logger
 }
@@ -179,12 +182,22 @@ class Count {
     this.census.bytes += Number(stats.size)
     const row = await this.#parts.database.files.get(id)
     const clean = row !== undefined && sameStamp(row.stamp, stampOf(stats))
-    if (!clean && this.#parts.names.reason(path, 'f') === undefined) {
+    if (!clean && !(await this.#staysHere(id, path, stampOf(stats)))) {
       this.census.dirtyFiles += 1
       this.census.dirtyBytes += Number(stats.size)
       const oldest = this.census.oldestDirtyMs ?? Number.POSITIVE_INFINITY
       this.census.oldestDirtyMs = Math.min(oldest, Number(stats.mtimeMs))
     }
+  }
+
+  /** What is in no root whatever is done about it is not dirty: nothing is waited for. */
+  async #staysHere(id: InodeId, path: string, stamp: Stamp): Promise<boolean> {
+    const { names, settler } = this.#parts
+    return (
+      names.reason(path, 'f') !== undefined ||
+      settler.withheldFor(id, path, stamp) !== undefined ||
+      (await names.isSecret(id))
+    )
   }
 
   async #takePlaceholder(id: Parameters<typeof inodeKey>[0], sizeBytes: number): Promise<void> {

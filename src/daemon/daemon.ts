@@ -159,6 +159,21 @@ class Daemon implements RunningDaemon {
     if (!hello.clean || hello.restarts > 0) {
       await scanTree({ ...services, engine, logger }, !hello.clean)
     }
+    if (services.obeyed.since === undefined) {
+      await this.#obeyNewRules(services)
+    }
+  }
+
+  /** Until there is a root without the names that are left out now, nothing is served. */
+  async #obeyNewRules({ committer }: Services): Promise<void> {
+    try {
+      const { root } = await committer.commit()
+      this.#parts.logger.info('committed under other rules for names', { root: root.toString() })
+    } catch (error) {
+      this.#parts.logger.warn('nothing is served until the next commit', {
+        reason: messageOf(error),
+      })
+    }
   }
 
   /** The keeper is gone: nobody needs this process, and the next one recovers. */

@@ -1,4 +1,5 @@
 import { release } from 'node:os'
+import type { CID } from 'multiformats/cid'
 import { type Clock, delay, type Logger, statfsType } from '../base/index.ts'
 import {
   type CacheBlockstore,
@@ -21,7 +22,9 @@ import {
   type Database,
   hasUnseenWriters,
   type InodeId,
+  nameRulesDigest,
   openDatabase,
+  readLocalOnlyPatterns,
   type StorePaths,
 } from '../tree/index.ts'
 import {
@@ -36,6 +39,7 @@ import {
 } from '../writeback/index.ts'
 import { createSources, localBlock } from './block-sources.ts'
 import { CensusTaker } from './census.ts'
+import { ObeyedRules } from './obeyed-rules.ts'
 import { peersOf } from './peers-file.ts'
 
 /** All parts of a daemon, wired. */
@@ -54,6 +58,7 @@ export interface Services {
   hydrator: Hydrator
   share: Share | undefined
   census: CensusTaker
+  obeyed: ObeyedRules
 }
 
 export interface ServiceContext {
@@ -86,8 +91,13 @@ export async function openServices(context: ServiceContext): Promise<Services> {
   const blockstore = createCacheBlockstore({ nodes, leaves, objectsDir: paths.objects })
   const network = await openNetwork(context, blockstore)
   const sources = createSources(blockstore, network, config.gate)
-  const names = new NameRules(database.secrets, createNameClassifier(config.localOnlyPatterns))
+  const patterns = [
+    ...(config.localOnlyPatterns ?? []),
+    ...(await readLocalOnlyPatterns(paths.localOnly)),
+  ]
+  const names = new NameRules(database.secrets, createNameClassifier(patterns))
   const log = await CommitLog.open(paths.commits)
+  const obeyed = await ObeyedRules.open(database.notes, nameRulesDigest(patterns), log)
   const shared = { ...context, database, nodes, names }
   const { settler, orphans, queue } = await createSettling(shared)
   const committer = new Committer({
@@ -99,7 +109,8 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     getBlock: sources.getBlock,
     key: () => publicKeyOf(paths.key),
     mountpoint: hello.mountpoint,
-    everything: !hello.clean || database.recovery !== 'none',
+    everything: !hello.clean || database.recovery !== 'none' || obeyed.since === undefined,
+    namesChecked: (sequence) => obeyed.checked(sequence),
     unseenWriters: () => hello.engine !== 'none' && hasUnseenWriters(paths),
   })
   const hydrator = createHydrator(
@@ -112,9 +123,9 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     { deadlineMs: config.fetchDeadlineMs },
   )
   const share = config.gate.open
-    ? await openShare(context, { blockstore, database, log })
+    ? await openShare(context, { blockstore, database, log, obeyed })
     : undefined
-  const census = new CensusTaker({ paths, database, names, clock, logger })
+  const census = new CensusTaker({ paths, database, names, settler, clock, logger })
   return {
     paths,
     database,
@@ -130,6 +141,7 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     hydrator,
     share,
     census,
+    obeyed,
   }
 }
 
@@ -205,9 +217,14 @@ async function complete(
 
 async function openShare(
   { clock, logger, paths }: ServiceContext,
-  parts: { blockstore: CacheBlockstore; database: Database; log: CommitLog },
+  parts: {
+    blockstore: CacheBlockstore
+    database: Database
+    log: CommitLog
+    obeyed: ObeyedRules
+  },
 ): Promise<Share> {
-  const { blockstore, database, log } = parts
+  const { blockstore, database, log, obeyed } = parts
   return createShare({
     getBlock: (cid, signal) => blockstore.getBytes(cid, signal),
     getNode: (cid) => localBlock(blockstore, cid),
@@ -216,13 +233,27 @@ async function openShare(
       const rows = await Promise.all(places.map(({ oid }) => database.objects.get(oid)))
       return rows.flatMap((row) => (row === undefined ? [] : [row.cid]))
     },
-    roots: () => log.roots(),
-    currentRoot: () => rootAnswer(log.current()),
+    isSecret: (file) => holdsSecret(database, file),
+    roots: () => (obeyed.since === undefined ? [] : log.roots(obeyed.since)),
+    currentRoot: () => (obeyed.since === undefined ? undefined : rootAnswer(log.current())),
     file: paths.share,
     name: ipnsNameOf(await publicKeyOf(paths.key)),
     logger,
     clock,
   })
+}
+
+/** A file that has, or had, the name of a secret holds what this file CID stands for. */
+async function holdsSecret(
+  { objects, secrets }: Pick<Database, 'objects' | 'secrets'>,
+  file: CID,
+): Promise<boolean> {
+  for (const { id } of await objects.byCid(file)) {
+    if (await secrets.has(id)) {
+      return true
+    }
+  }
+  return false
 }
 
 function rootAnswer(current: LoggedCommit | undefined): RootAnswer | undefined {

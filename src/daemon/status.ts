@@ -4,7 +4,7 @@ import type { Hydrator } from '../hydrate/index.ts'
 import type { Network } from '../ipfs/index.ts'
 import type { Engine, EngineStats, Hello } from '../mount/index.ts'
 import type { Share } from '../share/index.ts'
-import type { CommitLog, Settler } from '../writeback/index.ts'
+import type { CommitLog, Committer, Settler } from '../writeback/index.ts'
 import type { Census, CensusTaker } from './census.ts'
 
 /** Where a mount is in its life. */
@@ -15,6 +15,7 @@ export interface StatusParts {
   config: DaemonConfig
   engine: Pick<Engine, 'stats'>
   census: CensusTaker
+  committer: Pick<Committer, 'withheld'>
   settler: Pick<Settler, 'hashedBytes'>
   hydrator: Pick<Hydrator, 'stats'>
   network: Network | undefined
@@ -46,6 +47,7 @@ export async function statusOf(parts: StatusParts): Promise<Record<string, unkno
     gate: config.gate,
     root: { cid: root?.root.toString() ?? '', committedAt: root?.at.toISOString() ?? '' },
     dirty: dirtyOf(census, served, parts.clock),
+    withheld: parts.committer.withheld,
     tree: {
       files: census?.files ?? 0,
       bytes: census?.bytes ?? 0,

@@ -11,6 +11,8 @@ export interface ServedSetComponents {
   getNode(cid: CID): Promise<Uint8Array | undefined>
   /** The files (their CIDs) whose settled objects hold a leaf of this SHA-256. */
   filesWithLeaf(digest: Uint8Array): Promise<readonly CID[]>
+  /** The content of a file that must not leave this machine, whatever root has it. */
+  isSecret(file: CID): Promise<boolean>
   /** The commits that are served, the current one first. */
   roots(): readonly CID[]
   logger: Logger
@@ -70,7 +72,7 @@ export class ServedSet {
     if (!this.#allowed.has(key) && this.#missing.size > 0) {
       await this.#metBy(key, () => this.#revisitMissing())
     }
-    return this.#allowed.has(key)
+    return this.#allowed.has(key) && !(await this.#components.isSecret(cid))
   }
 
   /** True for every block of a commit, leaves too. */
@@ -82,6 +84,12 @@ export class ServedSet {
       return false
     }
     const files = await this.#components.filesWithLeaf(cid.multihash.digest)
+    for (const file of files) {
+      if (await this.#components.isSecret(file)) {
+        // The same bytes may be somebody else's, too; they are not told apart.
+        return false
+      }
+    }
     return files.some((file) => this.#allowed.has(keyOf(file)))
   }
 

@@ -47,6 +47,7 @@ export interface ShareComponents {
   getBlock: GetBlock
   getNode: ServedSetComponents['getNode']
   filesWithLeaf: ServedSetComponents['filesWithLeaf']
+  isSecret: ServedSetComponents['isSecret']
   /** The commits that are served, the current one first. */
   roots: ServedSetComponents['roots']
   currentRoot(): RootAnswer | undefined
@@ -82,10 +83,10 @@ class LoopbackShare implements Share {
   readonly #answers = new Set<Promise<void>>()
 
   constructor(components: ShareComponents) {
-    const { getNode, filesWithLeaf, roots, logger } = components
+    const { getNode, filesWithLeaf, isSecret, roots, logger } = components
     const clock = components.clock ?? systemClock
     this.#components = components
-    this.#served = new ServedSet({ getNode, filesWithLeaf, roots, logger, clock })
+    this.#served = new ServedSet({ getNode, filesWithLeaf, isSecret, roots, logger, clock })
   }
 
   open(options: { token?: string; port?: number } = {}): Promise<ShareAddress> {

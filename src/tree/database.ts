@@ -42,6 +42,12 @@ export interface InodeSet {
   delete(id: InodeId): Promise<void>
 }
 
+/** What a daemon leaves to the next one. Losing a note means doing something once more. */
+export interface Notes {
+  get(name: string): Promise<string | undefined>
+  put(name: string, text: string): Promise<void>
+}
+
 /** The one database of a store. One process has it open at a time. */
 export interface Database {
   files: FileTable
@@ -50,6 +56,8 @@ export interface Database {
   objects: ObjectTable
   /** Inodes that had the name of a secret once: another name does not make them public. */
   secrets: InodeSet
+  /** Short notes by name, each durable when it is written. */
+  notes: Notes
   /** Where it is not `none`, rows are missing: compare every stamp. */
   recovery: Recovery
   /** Makes everything written until now survive a power cut. */
@@ -71,6 +79,7 @@ export async function openDatabase(dir: string): Promise<Database> {
     leaves: createLeafIndex(level),
     objects: createObjectTable(level),
     secrets: createInodeSet(level, level.table('secret')),
+    notes: createNotes(level, level.table('note')),
     recovery: level.recovery,
     // A synced write carries all earlier ones with it: LevelDB has one log.
     sync: () => level.write([marks.put(SYNC_MARK, new Uint8Array())], { sync: true }),
@@ -129,6 +138,18 @@ function createInodeSet(level: Level, table: Table): InodeSet {
     add: (id) => level.write([table.put(inodeIdKey(id), new Uint8Array())], { sync: true }),
     has: async (id) => (await table.get(inodeIdKey(id))) !== undefined,
     delete: (id) => level.write([table.del(inodeIdKey(id))]),
+  }
+}
+
+function createNotes(level: Level, table: Table): Notes {
+  const keyOf = (name: string) => new Uint8Array(Buffer.from(name))
+  return {
+    async get(name) {
+      const bytes = await table.get(keyOf(name))
+      return bytes === undefined ? undefined : Buffer.from(bytes).toString()
+    },
+    put: (name, text) =>
+      level.write([table.put(keyOf(name), new Uint8Array(Buffer.from(text)))], { sync: true }),
   }
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { createIgnoreRules } from './ignore-rules.ts'
 
 /** File, directory, symbolic link, other. */
@@ -80,6 +81,13 @@ const SECRET_PATHS: readonly Rule[] = [
   { pattern: /^(token|stored_tokens)$/, reason: 'Hugging Face token', types: ['f', 'l'] },
   { pattern: /^(.*\/)?\.config\/(gcloud|gh)(\/.*)?$/, reason: 'credentials' },
   { pattern: /^(.*\/)?\.docker\/config\.json$/, reason: 'credentials' },
+  { pattern: /^(.*\/)?\.config\/(wandb|rclone)(\/.*)?$/, reason: 'credentials' },
+  {
+    pattern: /^(.*\/)?\.config\/(git\/credentials|containers\/auth\.json)$/,
+    reason: 'credentials',
+  },
+  { pattern: /^(.*\/)?\.cargo\/credentials(\.toml)?$/, reason: 'credentials' },
+  { pattern: /^(.*\/)?\.modelscope\/credentials(\/.*)?$/, reason: 'credentials' },
 ]
 
 /**
@@ -98,7 +106,8 @@ const WORKING_PATHS: readonly Rule[] = [
  * Creates the one table that says which names stay on this machine: they never enter a root, are
  * never announced or served, and dirty nothing.
  *
- * @param patterns the user's additions, in the syntax of `.gitignore`; they can only add
+ * @param patterns the user's additions, in the syntax of `.gitignore`; they can only add, and what
+ *   had such a name is as secret under another one
  */
 export function createNameClassifier(patterns: readonly string[] = []): NameClassifier {
   const ignored = createIgnoreRules(patterns)
@@ -114,9 +123,22 @@ export function createNameClassifier(patterns: readonly string[] = []): NameClas
       return { localOnly: true, secret: false, reason: 'no file, directory or symbolic link' }
     }
     return path !== '' && ignored(path, type === 'd')
-      ? { localOnly: true, secret: false, reason: 'excluded by a pattern of the user' }
+      ? { localOnly: true, secret: true, reason: 'excluded by a pattern of the user' }
       : { localOnly: false }
   }
+}
+
+/**
+ * Names the table with these additions: while it is the same, a name that was in a root belongs
+ * there still.
+ */
+export function nameRulesDigest(patterns: readonly string[] = []): string {
+  const builtIn = [SECRET_PATHS, SECRET_NAMES, WORKING_PATHS, TRANSIENT].map((rules) =>
+    rules.map(({ pattern, types }) => [pattern.source, pattern.flags, types ?? []]),
+  )
+  return createHash('sha256')
+    .update(JSON.stringify([builtIn, patterns]))
+    .digest('hex')
 }
 
 /** The table without additions. */

@@ -20,6 +20,7 @@ export interface StorePaths {
   key: string
   sources: string
   share: string
+  localOnly: string
   run: string
   controlSocket: string
   keeperSocket: string
@@ -54,6 +55,7 @@ export function storePaths(store: string): StorePaths {
     key: at('key'),
     sources: at('sources.json'),
     share: at('share.json'),
+    localOnly: at('local-only'),
     run: at('run'),
     controlSocket: at('run', 'control.sock'),
     keeperSocket: at('run', 'keeper.sock'),

@@ -30,7 +30,7 @@ export class CommitLog {
   #current: LoggedCommit | undefined
   #adopted: CID | undefined
   /** Newest last. */
-  readonly #roots: CID[] = []
+  readonly #roots: { root: CID; sequence: number }[] = []
 
   private constructor(path: string) {
     this.#path = path
@@ -52,9 +52,16 @@ export class CommitLog {
     return this.#current
   }
 
-  /** The roots of this store, the newest first, at most some thousand. */
-  roots(): readonly CID[] {
-    return this.#roots.toReversed()
+  /**
+   * The roots of this store, the newest first, at most some thousand.
+   *
+   * @param since - the sequence number of the oldest of them
+   */
+  roots(since = 0): readonly CID[] {
+    return this.#roots
+      .filter(({ sequence }) => sequence >= since)
+      .toReversed()
+      .map(({ root }) => root)
   }
 
   /** The root that the store began from with `--from`. */
@@ -96,7 +103,7 @@ export class CommitLog {
 
   #take(commit: LoggedCommit): void {
     this.#current = commit
-    this.#roots.push(commit.root)
+    this.#roots.push({ root: commit.root, sequence: commit.sequence })
     if (this.#roots.length > MAX_ROOTS) {
       this.#roots.shift()
     }

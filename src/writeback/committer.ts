@@ -48,6 +48,8 @@ export interface CommitterParts {
   mountpoint: string
   /** The last stop was not clean: the first commit compares the whole tree. */
   everything: boolean
+  /** The root of this sequence number, and all after it, obey the rules for names. */
+  namesChecked: (sequence: number) => Promise<void>
   /** Programs may change the tree past the engine: then every commit compares the whole tree. */
   unseenWriters: () => boolean
   clock: Clock
@@ -68,6 +70,7 @@ export class Committer {
   #running: Promise<unknown> = Promise.resolve()
   #next: { result: Promise<CommitResult>; signals: (AbortSignal | undefined)[] } | undefined
   #everything: boolean
+  #withheld: readonly OpenName[] = []
 
   constructor(parts: CommitterParts) {
     this.#parts = parts
@@ -121,6 +124,11 @@ export class Committer {
     })
   }
 
+  /** What the last commit of this process left out as it was: credentials, damaged blobs. */
+  get withheld(): readonly OpenName[] {
+    return this.#withheld
+  }
+
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#running.then(work, work)
     this.#running = result
@@ -168,6 +176,7 @@ export class Committer {
       })
     }
     const result = await this.#publish(snapshot, attempt)
+    await this.#parts.namesChecked(log.current()?.sequence ?? 0)
     this.#everything = this.#parts.unseenWriters()
     return result
   }
@@ -228,7 +237,9 @@ export class Committer {
     engine.committed(snapshot.number, unfinished(plan))
     orphans.committed(rows)
     await orphans.collect(snapshot.sequence)
-    return resultOf(logged, plan, changed)
+    const result = resultOf(logged, plan, changed)
+    this.#withheld = result.withheld
+    return result
   }
 
   /** After a listing of the whole tree: rows of directories that are gone go too. */

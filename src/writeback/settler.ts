@@ -92,6 +92,11 @@ export class Settler {
     return this.#locks.run(inodeKey(id), fn)
   }
 
+  /** Why a file of this content is in no root under this name, if it was read and found so. */
+  withheldFor(id: InodeId, path: string, stamp: Stamp): string | undefined {
+    return this.#withheld.reasonFor(id, path, stamp)
+  }
+
   /** The engine says that the file may change from here on: its row goes. */
   dirty(id: InodeId, sequence: number): void {
     const key = inodeKey(id)

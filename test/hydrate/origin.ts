@@ -126,6 +126,7 @@ export function shareOf(
       const rows = await Promise.all(places.map(({ oid }) => store.database.objects.get(oid)))
       return rows.flatMap((row) => (row === undefined ? [] : [row.cid]))
     },
+    isSecret: async () => false,
     roots: () => roots,
     currentRoot,
     file: store.paths.share,

@@ -21,6 +21,7 @@ export interface MountStatus {
   gate: { open: boolean; by: string }
   root: { cid: string; committedAt: string }
   dirty: { files: number; bytes: number; oldestSeconds: number; open: number }
+  withheld: { path: string; reason: string }[]
   tree: {
     files: number
     bytes: number
