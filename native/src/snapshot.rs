@@ -21,6 +21,9 @@ use crate::ops::hydrate::printable;
 use crate::protocol::InodeId;
 use crate::record::{MAX_RECORD_BYTES, PlaceholderRecord, RECORD_XATTR};
 
+/// How often a name is looked at that changes each time.
+const MAX_LOOKS: u32 = 100;
+
 /// A snapshot that was taken and is not sent yet.
 pub struct Snapshot {
     pub number: u64,
@@ -167,7 +170,7 @@ impl Walk<'_> {
         let mut entries = Vec::new();
         let mut below = Vec::new();
         for name in read_dir_names(readable.as_fd())? {
-            match self.entry(dir, &name.name) {
+            match self.steady_entry(dir, &name.name) {
                 Ok(entry) => {
                     self.find_unnamed(&stat, &path, &entry);
                     if entry.stat.is_dir() {
@@ -195,6 +198,18 @@ impl Walk<'_> {
         };
         self.listings.insert(sort_key(&path), listing);
         Ok(below)
+    }
+
+    /// Looks again at what became something else, past the mount, between two looks: its type is
+    /// no longer what the first one saw (readlink(2) of what is no link: EINVAL).
+    fn steady_entry(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Entry> {
+        let mut looks = 1;
+        loop {
+            match self.entry(dir, name) {
+                Err(Errno::INVAL) if looks < MAX_LOOKS => looks += 1,
+                other => return other,
+            }
+        }
     }
 
     fn entry(&self, dir: BorrowedFd<'_>, name: &OsStr) -> Result<Entry> {

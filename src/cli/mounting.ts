@@ -50,6 +50,11 @@ export async function mountWith(options: MountOptions, context: Context): Promis
     for (const line of choice.said) {
       terminal.tell(line)
     }
+    if (options.allowOther) {
+      terminal.tell(
+        'warning: --allow-other: every user of this machine may use the mount, as far as the modes in it allow',
+      )
+    }
     const keeper = await startOn(options, place, context)
     await note(place, context)
     return { kind: 'mounted', mount: place, keeper }
