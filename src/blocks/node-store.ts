@@ -1,5 +1,6 @@
+import { unlinkSync } from 'node:fs'
 import { stat, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { FsBlockstore } from 'blockstore-fs'
 import { NextToLast } from 'blockstore-fs/sharding'
 import { NotFoundError } from 'interface-store'
@@ -46,6 +47,9 @@ export class NodeStore extends FsBlockstore {
   /** What the running flush has in hand. */
   #inHand = new Map<string, string>()
   readonly #durable = new Set<string>()
+  /** What was put since somebody holds new blocks; no sweep takes it. */
+  readonly #held = new Set<string>()
+  #holds = 0
   #flushing: Promise<void> = Promise.resolve()
 
   /** Stores a block. EFBIG over 2 MiB; durable only after `flush`. */
@@ -53,6 +57,9 @@ export class NodeStore extends FsBlockstore {
     const bytes = await collectBlock(input)
     options?.signal?.throwIfAborted()
     const { key, path } = placeOf(this.path, cid)
+    if (this.#holds > 0) {
+      this.#held.add(key)
+    }
     if (this.#durable.has(key) || this.#pending.has(key)) {
       return cid
     }
@@ -144,6 +151,52 @@ export class NodeStore extends FsBlockstore {
     }
   }
 
+  /**
+   * Until the hold ends no sweep removes a block that is put from now on: whoever makes nodes holds
+   * them until a row or a root names them.
+   */
+  hold(): { end(): void } {
+    this.#holds += 1
+    let ended = false
+    return {
+      end: () => {
+        this.#holds -= ended ? 0 : 1
+        ended = true
+        if (this.#holds === 0) {
+          this.#held.clear()
+        }
+      },
+    }
+  }
+
+  /**
+   * Removes every block that is not needed and not held. A kill leaves fewer removed.
+   *
+   * @param isNeeded asked with the multihash
+   */
+  async sweep(
+    isNeeded: (multihash: Uint8Array) => boolean,
+    signal?: AbortSignal,
+  ): Promise<{ blocks: number; bytes: number }> {
+    const removed = { blocks: 0, bytes: 0 }
+    for await (const { multihash, path } of this.files()) {
+      signal?.throwIfAborted()
+      const key = basename(path)
+      if (!isNeeded(multihash)) {
+        const size = await sizeIfThere(path)
+        // In one step with the question: what is put after it is written anew.
+        if (size !== undefined && !this.#held.has(key)) {
+          this.#durable.delete(key)
+          this.#pending.delete(key)
+          unlinkSync(path)
+          removed.blocks += 1
+          removed.bytes += size
+        }
+      }
+    }
+    return removed
+  }
+
   /** Puts all of them and makes them durable. */
   async putDurable(pairs: Iterable<NodePair> | AsyncIterable<NodePair>): Promise<void> {
     await forEachConcurrently(pairs, FSYNC_CONCURRENCY, async ({ cid, bytes }) => {
@@ -203,6 +256,17 @@ export class NodeStore extends FsBlockstore {
 /** The node store in this folder (`StorePaths.nodes`). */
 export function createNodeStore(dir: string): NodeStore {
   return new NodeStore(dir)
+}
+
+async function sizeIfThere(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) {
+      return undefined
+    }
+    throw error
+  }
 }
 
 function placeOf(root: string, cid: CID): { key: string; path: string } {

@@ -7,6 +7,7 @@ import { askKeeper } from './keeper-socket.ts'
 export interface CallOptions {
   readonly signal: AbortSignal
   readonly onProgress?: (progress: unknown) => void
+  readonly onBytes?: (bytes: Uint8Array) => void
   /** How long to wait for a daemon that is being restarted. */
   readonly patienceMs?: number
 }

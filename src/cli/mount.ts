@@ -30,7 +30,10 @@ export function addMount(program: Command, context: Context): void {
     .argument('[DIR]', 'the mountpoint, an empty directory', DEFAULT_MOUNTPOINT)
     .option('--store <DIR>', 'where the files are kept (default: below XDG_DATA_HOME)')
     .option('--engine <NAME>', `${ENGINE_WISHES.join(', ')}`, 'auto')
-    .option('--from <CID>', 'open this root: a commit, or a bare UnixFS directory')
+    .option(
+      '--from <ROOT>',
+      'open this root: a commit, a bare UnixFS directory, or a CAR file with one',
+    )
     .option('--peer <ADDRESS>', 'fetch from this share; may be repeated', collect)
     .option('--read-only', 'refuse every change with EROFS')
     .option('--allow-other', 'let other users in too')
@@ -38,6 +41,10 @@ export function addMount(program: Command, context: Context): void {
       '--local-only <PATTERN>',
       'names that never leave this machine, as in .gitignore; kept with the store; may be repeated',
       collect,
+    )
+    .option(
+      '--keep-roots <N>',
+      'keep what the newest N roots need (1 at first); kept with the store',
     )
     .option('--gate <STATE>', 'open, closed, or auto: as the environment says', 'auto')
     .option(
@@ -53,7 +60,8 @@ export function addMount(program: Command, context: Context): void {
       `
 Examples:
   modelcache mount ./model_cache
-  modelcache mount ./copy --store ~/copy.store --from bafy… --peer http://127.0.0.1:4711/t/TOKEN`,
+  modelcache mount ./copy --store ~/copy.store --from bafy… --peer http://127.0.0.1:4711/t/TOKEN
+  modelcache mount ./copy --from ./cache.car`,
     )
     .action(async (directory: string, words: Words) => {
       const options = mountOptions(directory, words, context.cwd, context.env)

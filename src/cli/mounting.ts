@@ -6,7 +6,9 @@ import {
   KEEPER_THREADS,
   type KeeperConfig,
   type MountOptions,
+  realPlace,
   removeServingMark,
+  rootOption,
   SOURCE_PREFIX,
   servingEnvironment,
   shown,
@@ -33,15 +35,16 @@ export type Mounted =
  * Mounts, from validated options: looks at the machine, the mountpoint and the store, starts the
  * keeper and waits for it. What this run made is removed when it fails.
  */
-export async function mountWith(options: MountOptions, context: Context): Promise<Mounted> {
+export async function mountWith(asked: MountOptions, context: Context): Promise<Mounted> {
   const { terminal, signal, env } = context
-  await checkPeers(options.peers)
-  const state = await lookAtMountpoint(options.mountpoint, terminal.tell, signal)
+  await checkPeers(asked.peers)
+  const state = await lookAtMountpoint(asked.mountpoint, terminal.tell, signal)
   if (state.kind === 'ours') {
     return { kind: 'already', mount: state.mount }
   }
-  const store = await realStorePlace(options.store ?? defaultStore(state.path, env))
+  const store = await realStorePlace(asked.store ?? defaultStore(state.path, env))
   checkApart(state.path, store)
+  const options = await withRootOfCar(asked, state.path, store)
   await checkStoreIsFree(store, context)
   const choice = await chooseEngine({ ...options, mountpoint: state.path }, context)
   const mountpoint = await prepareMountpoint(state.path)
@@ -61,6 +64,30 @@ export async function mountWith(options: MountOptions, context: Context): Promis
   } catch (error) {
     await mountpoint.undo()
     throw error
+  }
+}
+
+/** What `--from FILE.car` opens is the root of the file, if it can be read to its end. */
+async function withRootOfCar(
+  options: MountOptions,
+  mountpoint: string,
+  store: string,
+): Promise<MountOptions> {
+  if (options.car === undefined) {
+    return options
+  }
+  const path = await realPlace(options.car)
+  if (isWithin(path, mountpoint) || isWithin(path, store)) {
+    throw usageError(
+      `--from ${shown(options.car)}: it lies in the mount or its store; put it elsewhere`,
+    )
+  }
+  const { CarFile } = await import('../history/index.ts')
+  const car = await CarFile.open(path)
+  try {
+    return { ...options, car: path, from: rootOption(car.root().toString()) }
+  } finally {
+    await car.close()
   }
 }
 
@@ -181,6 +208,8 @@ function keeperConfig(
     daemonConfig: {
       gate: options.gate,
       ...(options.from === undefined ? {} : { from: options.from }),
+      ...(options.car === undefined ? {} : { car: options.car }),
+      ...(options.keepRoots === undefined ? {} : { keepRoots: options.keepRoots }),
       peers: options.peers,
       readOnly: options.readOnly,
       fetchDeadlineMs: options.fetchDeadlineMs,

@@ -5,8 +5,12 @@ import { addCommit } from './commit.ts'
 import type { Context } from './context.ts'
 import { addDoctor } from './doctor.ts'
 import { addEnv } from './env.ts'
+import { addExport } from './export.ts'
+import { addGc } from './gc.ts'
 import { addInfer } from './infer.ts'
+import { addLog } from './log.ts'
 import { addMount } from './mount.ts'
+import { addPin } from './pin.ts'
 import { addRun } from './run.ts'
 import { addShare } from './share.ts'
 import { addStatus } from './status.ts'
@@ -37,6 +41,10 @@ export function createProgram(context: Context): Command {
     addStatus,
     addCommit,
     addCid,
+    addLog,
+    addPin,
+    addGc,
+    addExport,
     addShare,
     addEnv,
     addRun,

@@ -9,6 +9,10 @@ export interface DaemonConfig {
   readonly gate: Gate
   /** CID of the root to open: a commit, or a bare UnixFS directory. */
   readonly from?: string
+  /** Absolute path of a CAR file that has this root. */
+  readonly car?: string
+  /** How many of the newest roots are kept from now on; absent: as the store says. */
+  readonly keepRoots?: number
   /** Addresses as `share` prints them. They hold tokens. */
   readonly peers: readonly string[]
   readonly readOnly: boolean

@@ -50,6 +50,9 @@ export const MAX_NAME_BYTES = 255
 /** More peers than this is a mistake in a script: every fetch asks all of them. */
 export const MAX_PEERS = 64
 
+/** Each kept root is compared with the current one when files were removed. */
+export const MAX_KEEP_ROOTS = 1_000
+
 /** `status --watch` redraws this often. */
 export const WATCH_INTERVAL_MS = 1_000
 

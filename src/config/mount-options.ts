@@ -1,11 +1,11 @@
 import { ENGINE_WISHES, type EngineWish } from './engine-name.ts'
 import { decideGate, GATE_MODES, type Gate, requireOpenGate } from './gate.ts'
-import { FETCH_DEADLINE_S, MAX_FETCH_DEADLINE_S, MAX_PEERS } from './limits.ts'
+import { FETCH_DEADLINE_S, MAX_FETCH_DEADLINE_S, MAX_KEEP_ROOTS, MAX_PEERS } from './limits.ts'
 import { localOnlyOption } from './local-only-option.ts'
 import { mountpointOption, storeOption } from './place-options.ts'
 import type { Environment } from './process-environment.ts'
-import { rootOption } from './root-option.ts'
-import { oneOf, seconds, shown, usageError } from './usage.ts'
+import { fromOption } from './root-option.ts'
+import { oneOf, seconds, shown, usageError, wholeNumber } from './usage.ts'
 
 /** What `mount` understood, before it looked at the machine. */
 export interface MountOptions {
@@ -17,6 +17,10 @@ export interface MountOptions {
   readonly engine: EngineWish
   /** CID of a root. */
   readonly from?: string
+  /** Absolute path of the CAR file to open. */
+  readonly car?: string
+  /** How many of the newest roots are kept, to be kept with the store. */
+  readonly keepRoots?: number
   readonly peers: readonly string[]
   readonly readOnly: boolean
   readonly allowOther: boolean
@@ -37,6 +41,7 @@ export interface RawMountOptions {
   readOnly?: boolean
   allowOther?: boolean
   localOnly?: string[]
+  keepRoots?: string
   gate?: string
   fetchDeadline?: string
   foreground?: boolean
@@ -76,7 +81,10 @@ export function mountOptions(
     mountpoint,
     engine,
     ...(raw.store === undefined ? {} : { store: storeOption(raw.store, cwd) }),
-    ...(raw.from === undefined ? {} : { from: rootOption(raw.from) }),
+    ...(raw.from === undefined ? {} : fromOption(raw.from, cwd)),
+    ...(raw.keepRoots === undefined
+      ? {}
+      : { keepRoots: wholeNumber('--keep-roots', raw.keepRoots, 1, MAX_KEEP_ROOTS) }),
     peers: [...new Set(peers)],
     readOnly: raw.readOnly ?? false,
     allowOther: raw.allowOther ?? false,

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { CID } from 'multiformats/cid'
 import { shown, usageError } from './usage.ts'
 
@@ -10,6 +11,13 @@ const ROOT_CODECS: ReadonlyMap<number, string> = new Map([
 /** SHA-256: the only hash whose blocks this program makes and checks. */
 const SHA2_256 = 0x12
 
+/** `--from`: a CAR file, by its ending or because the value is a path, or else a root. */
+export function fromOption(value: string, cwd: string): { from: string } | { car: string } {
+  const isPath = value.startsWith('/') && !value.startsWith('/ipfs/') && !value.startsWith('/ipns/')
+  const isFile = isPath || /^\.{1,2}\//.test(value) || /\.car$/i.test(value)
+  return isFile ? { car: resolve(cwd, value) } : { from: rootOption(value) }
+}
+
 /**
  * `--from`: the CID of a root, as `modelcache commit` prints it, or of any UnixFS directory. It is
  * only read here; whether it can be found is known when it is fetched.
@@ -21,9 +29,6 @@ export function rootOption(value: string): string {
   const form = 'give the CID that `modelcache commit` prints on the other machine'
   if (text.startsWith('ipns://') || text.startsWith('/ipns/')) {
     throw usageError(`--from ${shown(value)}: names cannot be opened yet; ${form}`)
-  }
-  if (text.endsWith('.car')) {
-    throw usageError(`--from ${shown(value)}: CAR files cannot be opened yet; ${form}`)
   }
   const cid = parseCid(text.replace(/^\/ipfs\//, '').replace(/\/$/, ''), value, form)
   if (!ROOT_CODECS.has(cid.code)) {

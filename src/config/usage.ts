@@ -23,9 +23,20 @@ export function oneOf<T extends string>(option: string, value: string, words: re
 
 /** Whole seconds between two limits, both allowed. */
 export function seconds(option: string, value: string, min: number, max: number): number {
+  return wholeNumber(option, value, min, max, 'whole seconds')
+}
+
+/** A whole number between two limits, both allowed. */
+export function wholeNumber(
+  option: string,
+  value: string,
+  min: number,
+  max: number,
+  what = 'a whole number',
+): number {
   const number = /^[0-9]{1,9}$/.test(value) ? Number(value) : Number.NaN
   if (!(number >= min && number <= max)) {
-    throw usageError(`${option} ${shown(value)}: give whole seconds from ${min} to ${max}`)
+    throw usageError(`${option} ${shown(value)}: give ${what} from ${min} to ${max}`)
   }
   return number
 }

@@ -7,6 +7,8 @@ import { CONTROL_SOCKET, type ControlArgs, LineDecoder, parseLine } from './cont
 
 export interface CallOptions {
   onProgress?: ((progress: unknown) => void) | undefined
+  /** Takes the bytes that an operation sends before its answer. */
+  onBytes?: ((bytes: Uint8Array) => void) | undefined
   signal?: AbortSignal | undefined
 }
 
@@ -61,14 +63,16 @@ function ask(
   socket: Socket,
   op: string,
   args: ControlArgs,
-  { onProgress, signal }: CallOptions,
+  { onProgress, onBytes, signal }: CallOptions,
 ): Promise<unknown> {
   const { promise, resolve, reject } = Promise.withResolvers<unknown>()
   const stop = () => reject(signal?.reason)
   const lines = new LineDecoder()
   const take = (line: string) => {
     const answer = parseLine(line)
-    if (answer !== undefined && 'progress' in answer) {
+    if (onBytes !== undefined && Number.isSafeInteger(answer?.bytes)) {
+      lines.expectBytes(Number(answer?.bytes), onBytes)
+    } else if (answer !== undefined && 'progress' in answer) {
       onProgress?.(answer.progress)
     } else if (answer !== undefined && 'ok' in answer) {
       resolve(answer.ok)

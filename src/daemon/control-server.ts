@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { FileHandle } from 'node:fs/promises'
 import { createServer, type Server, type Socket } from 'node:net'
 import { type Logger, ModelcacheError, messageOf } from '../base/index.ts'
@@ -16,6 +17,12 @@ export interface ControlCall {
   /** Aborts when the caller goes away. */
   signal: AbortSignal
   progress(value: unknown): void
+  /**
+   * Sends bytes; resolves when there is room for more.
+   *
+   * @throws `caller-gone`
+   */
+  write(bytes: Uint8Array): Promise<void>
 }
 
 /** The operations by name. */
@@ -111,7 +118,17 @@ export class ControlServer {
     }
     const args = typeof request?.args === 'object' ? (request.args as ControlArgs) : {}
     const progress = (value: unknown) => socket.write(`${JSON.stringify({ progress: value })}\n`)
-    return { ok: (await operation({ args, signal, progress })) ?? null }
+    const write = (bytes: Uint8Array) => sendBytes(socket, signal, bytes)
+    return { ok: (await operation({ args, signal, progress, write })) ?? null }
+  }
+}
+
+/** A line that says how many, and so many bytes. */
+async function sendBytes(socket: Socket, signal: AbortSignal, bytes: Uint8Array): Promise<void> {
+  signal.throwIfAborted()
+  socket.write(`${JSON.stringify({ bytes: bytes.length })}\n`)
+  if (!socket.write(bytes)) {
+    await once(socket, 'drain', { signal })
   }
 }
 

@@ -6,6 +6,8 @@ export const CONTROL_SOCKET = 'control.sock'
 /** A request names paths at most; an answer lists what is open. Longer lines end the connection. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024
 
+const NEWLINE = 0x0a
+
 export type ControlArgs = Readonly<Record<string, unknown>>
 
 /** What a failed operation says: enough for the command line to say and exit the same. */
@@ -24,16 +26,34 @@ export function controlErrorOf(error: unknown): ControlError {
   }
 }
 
-/** Cuts a stream into lines and hands each over; throws on one that is too long. */
+/** Cuts a stream into lines, and bytes that a line announces; throws on a line that is too long. */
 export class LineDecoder {
-  #rest = ''
-  readonly #decoder = new TextDecoder()
+  #rest = Buffer.alloc(0)
+  #expected = 0
+  #take: (bytes: Uint8Array) => void = () => {}
+
+  /** Called while a line is delivered: what follows it are so many bytes. */
+  expectBytes(count: number, take: (bytes: Uint8Array) => void): void {
+    this.#expected = count
+    this.#take = take
+  }
 
   push(chunk: Uint8Array, deliver: (line: string) => void): void {
-    this.#rest += this.#decoder.decode(chunk, { stream: true })
-    for (let end = this.#rest.indexOf('\n'); end !== -1; end = this.#rest.indexOf('\n')) {
-      const line = this.#rest.slice(0, end)
-      this.#rest = this.#rest.slice(end + 1)
+    this.#rest = this.#rest.length === 0 ? Buffer.from(chunk) : Buffer.concat([this.#rest, chunk])
+    while (this.#rest.length > 0) {
+      if (this.#expected > 0) {
+        const bytes = this.#rest.subarray(0, this.#expected)
+        this.#rest = this.#rest.subarray(bytes.length)
+        this.#expected -= bytes.length
+        this.#take(bytes)
+        continue
+      }
+      const end = this.#rest.indexOf(NEWLINE)
+      if (end === -1) {
+        break
+      }
+      const line = this.#rest.toString('utf8', 0, end)
+      this.#rest = this.#rest.subarray(end + 1)
       deliver(line)
     }
     if (this.#rest.length > MAX_LINE_BYTES) {

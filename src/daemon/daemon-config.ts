@@ -12,7 +12,8 @@ export function daemonConfigOf(value: unknown): DaemonConfig {
     throw badConfig('it is no object')
   }
   const config = value as Record<string, unknown>
-  const { gate, from, peers, readOnly, fetchDeadlineMs, localOnlyPatterns, version } = config
+  const { gate, from, car, peers, readOnly, fetchDeadlineMs, localOnlyPatterns, version } = config
+  const { keepRoots } = config
   if (
     typeof gate !== 'object' ||
     gate === null ||
@@ -29,12 +30,21 @@ export function daemonConfigOf(value: unknown): DaemonConfig {
   return {
     gate: { open: gate.open, by: gate.by },
     ...(from === undefined ? {} : { from: String(from) }),
+    ...(car === undefined ? {} : { car: String(car) }),
+    ...(keepRoots === undefined ? {} : { keepRoots: positive(keepRoots, 'keepRoots') }),
     peers: strings(peers, 'peers'),
     readOnly,
     fetchDeadlineMs,
     localOnlyPatterns: strings(localOnlyPatterns ?? [], 'localOnlyPatterns'),
     version: String(version),
   }
+}
+
+function positive(value: unknown, what: string): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 1) {
+    throw badConfig(`${what} is no positive number`)
+  }
+  return value
 }
 
 function strings(value: unknown, what: string): string[] {

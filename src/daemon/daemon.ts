@@ -25,7 +25,7 @@ import {
   type LeftOvers,
   reconcileObjects,
 } from './recovery.ts'
-import { closeServices, openServices, type Services } from './services.ts'
+import { closeServices, forgetCar, openServices, type Services } from './services.ts'
 import type { MountState } from './status.ts'
 
 export interface DaemonParts {
@@ -162,6 +162,26 @@ class Daemon implements RunningDaemon {
     if (services.obeyed.since === undefined) {
       await this.#obeyNewRules(services)
     }
+    if (services.car !== undefined) {
+      await this.#takeOver(services, services.car.path)
+    }
+  }
+
+  /** The file may be on a disk that is carried on: its bytes are brought in without being asked for. */
+  async #takeOver(services: Services, path: string): Promise<void> {
+    const { clock, logger } = this.#parts
+    try {
+      await fetchAll({ ...services, clock }, () => {})
+      await forgetCar(services)
+      logger.info('everything of the CAR file is here', { path })
+    } catch (error) {
+      if (!this.#finishing) {
+        logger.warn('not everything of the CAR file is here yet', {
+          path,
+          reason: messageOf(error),
+        })
+      }
+    }
   }
 
   /** Until there is a root without the names that are left out now, nothing is served. */
@@ -211,18 +231,21 @@ class Daemon implements RunningDaemon {
   }
 
   async #adopt(
-    { log, network, nodes, paths, sources }: Services,
+    { car, log, network, nodes, paths, sources }: Services,
     config: DaemonConfig,
   ): Promise<void> {
     const { clock, engine, hello, logger } = this.#parts
     if (config.from === undefined) {
       return
     }
+    if (config.car !== undefined) {
+      await car?.copyNodes(nodes)
+    }
     const root = await adoptRoot(config.from, {
       paths,
       log,
       getBlock: sources.getBlock,
-      prepare: async () => network?.helia(),
+      prepare: async () => (config.car === undefined ? network?.helia() : undefined),
       flush: () => nodes.flush(),
       clock,
       logger,

@@ -5,6 +5,7 @@ import type { CommitResult } from '../writeback/index.ts'
 import type { ControlCall, ControlOperations } from './control-server.ts'
 import type { ControlArgs } from './control-wire.ts'
 import type { Drain, Drained } from './drain.ts'
+import { historyOperations } from './history.ts'
 import type { Services } from './services.ts'
 import { statusOf } from './status.ts'
 import { cidOf } from './tree-cids.ts'
@@ -28,6 +29,7 @@ export function createOperations(context: OperationContext): ControlOperations {
   const { clock, config, drain, services } = context
   const { committer, share } = services
   return {
+    ...historyOperations(services),
     status: () => statusOf({ ...context, ...services, state: () => drain.state }),
     commit: async ({ args }) => {
       const timeoutMs = optionalNumber(args, 'timeoutMs')

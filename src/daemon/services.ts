@@ -1,6 +1,6 @@
 import { release } from 'node:os'
 import type { CID } from 'multiformats/cid'
-import { type Clock, delay, type Logger, statfsType } from '../base/index.ts'
+import { type Clock, delay, type Logger, messageOf, statfsType } from '../base/index.ts'
 import {
   type CacheBlockstore,
   createCacheBlockstore,
@@ -8,6 +8,7 @@ import {
   type NodeStore,
 } from '../blocks/index.ts'
 import type { DaemonConfig } from '../config/index.ts'
+import { CarFile, KeptFiles, KeptRoots, withCar } from '../history/index.ts'
 import {
   type CompletedFile,
   createHydrator,
@@ -59,6 +60,11 @@ export interface Services {
   share: Share | undefined
   census: CensusTaker
   obeyed: ObeyedRules
+  blockstore: CacheBlockstore
+  kept: KeptRoots
+  keptFiles: KeptFiles
+  /** The file of `--from FILE.car`, while not everything of it is in the tree. */
+  car: CarFile | undefined
 }
 
 export interface ServiceContext {
@@ -90,7 +96,9 @@ export async function openServices(context: ServiceContext): Promise<Services> {
   const { leaves } = database
   const blockstore = createCacheBlockstore({ nodes, leaves, objectsDir: paths.objects })
   const network = await openNetwork(context, blockstore)
-  const sources = createSources(blockstore, network, config.gate)
+  const car = await openCar(context, database)
+  const others = createSources(blockstore, network, config.gate)
+  const sources = car === undefined ? others : withCar(others, car)
   const patterns = [
     ...(config.localOnlyPatterns ?? []),
     ...(await readLocalOnlyPatterns(paths.localOnly)),
@@ -98,7 +106,15 @@ export async function openServices(context: ServiceContext): Promise<Services> {
   const names = new NameRules(database.secrets, createNameClassifier(patterns))
   const log = await CommitLog.open(paths.commits)
   const obeyed = await ObeyedRules.open(database.notes, nameRulesDigest(patterns), log)
-  const shared = { ...context, database, nodes, names }
+  const kept = await KeptRoots.open(paths.keptRoots, log, config.keepRoots)
+  const keptFiles = new KeptFiles({
+    kept,
+    log,
+    getLocal: (cid) => localBlock(blockstore, cid),
+    database,
+    objectsDir: paths.objects,
+  })
+  const shared = { ...context, database, nodes, names, kept: keptFiles }
   const { settler, orphans, queue } = await createSettling(shared)
   const committer = new Committer({
     ...shared,
@@ -142,11 +158,47 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     share,
     census,
     obeyed,
+    blockstore,
+    kept,
+    keptFiles,
+    car,
   }
 }
 
+const CAR_NOTE = 'car'
+
+/**
+ * The CAR file that the store began from: named now, or by an earlier mount that did not take all
+ * of it over. One of an earlier mount that is gone is no reason not to serve what is here.
+ */
+async function openCar(
+  { config, logger }: ServiceContext,
+  { notes }: Database,
+): Promise<CarFile | undefined> {
+  if (config.car !== undefined) {
+    const car = await CarFile.open(config.car)
+    await notes.put(CAR_NOTE, config.car)
+    return car
+  }
+  const path = await notes.get(CAR_NOTE)
+  if (path === undefined || path === '') {
+    return undefined
+  }
+  try {
+    return await CarFile.open(path)
+  } catch (error) {
+    logger.warn('what is still in the CAR file cannot be read', { path, reason: messageOf(error) })
+    return undefined
+  }
+}
+
+/** Everything of the CAR file is in the tree: nobody needs it any more. */
+export async function forgetCar({ database }: Pick<Services, 'database'>): Promise<void> {
+  await database.notes.put(CAR_NOTE, '')
+}
+
 async function createSettling(
-  parts: ServiceContext & Pick<Services, 'database' | 'nodes' | 'names'>,
+  parts: ServiceContext & Pick<Services, 'database' | 'nodes' | 'names'> & { kept: KeptFiles },
 ): Promise<Pick<Services, 'settler' | 'orphans' | 'queue'>> {
   const { paths } = parts
   const settler: Settler = new Settler({
@@ -178,11 +230,13 @@ async function openNetwork(
 
 /** Ends all work and makes the table durable. What is not settled stays dirty. */
 export async function closeServices(services: Services): Promise<void> {
-  const { census, database, hydrator, network, nodes, orphans, queue, settler, share } = services
+  const { car, census, database, hydrator, network, nodes, orphans, queue, settler, share } =
+    services
   await queue.close()
   await share?.close()
   await hydrator.close()
   await network?.close()
+  await car?.close()
   await census.close()
   await settler.idle()
   await orphans.close()
@@ -244,7 +298,7 @@ async function openShare(
 }
 
 /** A file that has, or had, the name of a secret holds what this file CID stands for. */
-async function holdsSecret(
+export async function holdsSecret(
   { objects, secrets }: Pick<Database, 'objects' | 'secrets'>,
   file: CID,
 ): Promise<boolean> {

@@ -1,5 +1,6 @@
 /** Fetching on demand: listing directories, filling placeholders, opening roots. */
 export type { CompletedFile } from './completed-file.ts'
+export { type ChildEntry, directoryContent } from './directory-content.ts'
 export {
   createHydrator,
   type HydrateOptions,

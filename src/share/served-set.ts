@@ -1,9 +1,7 @@
-import * as dagCbor from '@ipld/dag-cbor'
-import * as dagPb from '@ipld/dag-pb'
-import { UnixFS } from 'ipfs-unixfs'
-import { CID } from 'multiformats/cid'
+import type { CID } from 'multiformats/cid'
 import { type Clock, type Logger, messageOf, systemClock } from '../base/index.ts'
-import { DAG_CBOR_CODE, DAG_PB_CODE, RAW_CODE } from '../ipfs/index.ts'
+import { nodesAndFilesOf } from '../dag/index.ts'
+import { RAW_CODE } from '../ipfs/index.ts'
 
 /** What the set asks of the store. None of it goes to the network. */
 export interface ServedSetComponents {
@@ -185,7 +183,7 @@ export class ServedSet {
           if (bytes === undefined) {
             this.#missing.set(keyOf(cid), cid)
           } else {
-            next.push(...childrenOf(cid, bytes))
+            next.push(...nodesAndFilesOf(cid, bytes))
           }
         }
       }
@@ -209,39 +207,4 @@ export class ServedSet {
 /** One character a byte: the shortest string that V8 can hold. A CIDv0 is its CIDv1. */
 function keyOf(cid: CID): string {
   return Buffer.from(cid.toV1().bytes).toString('latin1')
-}
-
-/** The nodes and files that a node leads to; the raw leaves of a file are left out. */
-function childrenOf(cid: CID, bytes: Uint8Array): CID[] {
-  if (cid.code === DAG_PB_CODE) {
-    return childrenOfPb(bytes)
-  }
-  return cid.code === DAG_CBOR_CODE ? linksIn(dagCbor.decode(bytes)) : []
-}
-
-function childrenOfPb(bytes: Uint8Array): CID[] {
-  const node = dagPb.decode(bytes)
-  const links = node.Links.map((link) => CID.asCID(link.Hash) ?? CID.decode(link.Hash.bytes))
-  const isDirectory = node.Data !== undefined && UnixFS.unmarshal(node.Data).isDirectory()
-  return isDirectory ? links : links.filter((link) => link.code !== RAW_CODE)
-}
-
-/**
- * All links of a commit or of meta but `parents`: each root is walked for itself, and only while
- * it is served.
- */
-function linksIn(value: unknown): CID[] {
-  const cid = CID.asCID(value)
-  if (cid !== null) {
-    return [cid]
-  }
-  if (Array.isArray(value)) {
-    return value.flatMap(linksIn)
-  }
-  if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) {
-    return Object.entries(value).flatMap(([name, inner]) =>
-      name === 'parents' ? [] : linksIn(inner),
-    )
-  }
-  return []
 }

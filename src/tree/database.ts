@@ -40,6 +40,7 @@ export interface InodeSet {
   add(id: InodeId): Promise<void>
   has(id: InodeId): Promise<boolean>
   delete(id: InodeId): Promise<void>
+  entries(): AsyncIterable<InodeId>
 }
 
 /** What a daemon leaves to the next one. Losing a note means doing something once more. */
@@ -56,6 +57,8 @@ export interface Database {
   objects: ObjectTable
   /** Inodes that had the name of a secret once: another name does not make them public. */
   secrets: InodeSet
+  /** Inodes without a name in the tree whose object an older kept root needs. */
+  retained: InodeSet
   /** Short notes by name, each durable when it is written. */
   notes: Notes
   /** Where it is not `none`, rows are missing: compare every stamp. */
@@ -78,7 +81,10 @@ export async function openDatabase(dir: string): Promise<Database> {
     directories: createDirectoryTable(level),
     leaves: createLeafIndex(level),
     objects: createObjectTable(level),
-    secrets: createInodeSet(level, level.table('secret')),
+    // Durable at once: forgetting a secret would publish it.
+    secrets: createInodeSet(level, level.table('secret'), true),
+    // After an unclean stop they are found by their link counts.
+    retained: createInodeSet(level, level.table('retained'), false),
     notes: createNotes(level, level.table('note')),
     recovery: level.recovery,
     // A synced write carries all earlier ones with it: LevelDB has one log.
@@ -132,12 +138,16 @@ function createDirectoryTable(level: Level): DirectoryTable {
   }
 }
 
-function createInodeSet(level: Level, table: Table): InodeSet {
+function createInodeSet(level: Level, table: Table, sync: boolean): InodeSet {
   return {
-    // Durable at once: forgetting a secret would publish it.
-    add: (id) => level.write([table.put(inodeIdKey(id), new Uint8Array())], { sync: true }),
+    add: (id) => level.write([table.put(inodeIdKey(id), new Uint8Array())], { sync }),
     has: async (id) => (await table.get(inodeIdKey(id))) !== undefined,
     delete: (id) => level.write([table.del(inodeIdKey(id))]),
+    async *entries() {
+      for await (const [key] of table.entries()) {
+        yield decodeInodeIdKey(key)
+      }
+    },
   }
 }
 

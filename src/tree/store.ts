@@ -21,6 +21,7 @@ export interface StorePaths {
   sources: string
   share: string
   localOnly: string
+  keptRoots: string
   run: string
   controlSocket: string
   keeperSocket: string
@@ -56,6 +57,7 @@ export function storePaths(store: string): StorePaths {
     sources: at('sources.json'),
     share: at('share.json'),
     localOnly: at('local-only'),
+    keptRoots: at('kept-roots'),
     run: at('run'),
     controlSocket: at('run', 'control.sock'),
     keeperSocket: at('run', 'keeper.sock'),

@@ -30,7 +30,7 @@ export class CommitLog {
   #current: LoggedCommit | undefined
   #adopted: CID | undefined
   /** Newest last. */
-  readonly #roots: { root: CID; sequence: number }[] = []
+  readonly #commits: LoggedCommit[] = []
 
   private constructor(path: string) {
     this.#path = path
@@ -52,15 +52,19 @@ export class CommitLog {
     return this.#current
   }
 
+  /** The commits of this store, the newest first, at most some thousand. */
+  commits(): readonly LoggedCommit[] {
+    return this.#commits.toReversed()
+  }
+
   /**
-   * The roots of this store, the newest first, at most some thousand.
+   * The roots of these commits.
    *
    * @param since - the sequence number of the oldest of them
    */
   roots(since = 0): readonly CID[] {
-    return this.#roots
+    return this.commits()
       .filter(({ sequence }) => sequence >= since)
-      .toReversed()
       .map(({ root }) => root)
   }
 
@@ -103,9 +107,9 @@ export class CommitLog {
 
   #take(commit: LoggedCommit): void {
     this.#current = commit
-    this.#roots.push({ root: commit.root, sequence: commit.sequence })
-    if (this.#roots.length > MAX_ROOTS) {
-      this.#roots.shift()
+    this.#commits.push(commit)
+    if (this.#commits.length > MAX_ROOTS) {
+      this.#commits.shift()
     }
     if (commit.adopted) {
       this.#adopted = commit.root

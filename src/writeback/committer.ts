@@ -124,6 +124,11 @@ export class Committer {
     })
   }
 
+  /** Runs while no commit is under way. */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.#inTurn(work)
+  }
+
   /** What the last commit of this process left out as it was: credentials, damaged blobs. */
   get withheld(): readonly OpenName[] {
     return this.#withheld

@@ -1,5 +1,6 @@
 import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { CID } from 'multiformats/cid'
 import { forEachConcurrently, isErrno, type Logger, messageOf } from '../base/index.ts'
 import type { Engine } from '../mount/index.ts'
 import {
@@ -15,9 +16,17 @@ import {
 const MAX_FRESH = 100_000
 const DROPS_AT_ONCE = 16
 
+/** What the kept roots before the current one need. */
+export interface OlderRoots {
+  /** Takes notice of the roots that are kept now. */
+  refresh(): Promise<void>
+  needs(file: CID): boolean
+}
+
 export interface OrphanParts {
   engine: Pick<Engine, 'unlinkObjects'>
-  database: Pick<Database, 'files' | 'directories' | 'leaves' | 'objects' | 'secrets'>
+  database: Pick<Database, 'files' | 'directories' | 'leaves' | 'objects' | 'secrets' | 'retained'>
+  kept: OlderRoots
   objectsDir: string
   logger: Logger
   /** Runs while nothing else works on the row of the inode. */
@@ -27,8 +36,8 @@ export interface OrphanParts {
 
 /**
  * Drops the objects of files that lost their last name, once no kept root needs them: `rm` and a
- * commit free the disk. The kept root is the current one; of what has no name it can only need
- * entries that it carried over.
+ * commit free the disk. Of what has no name the current root can only need entries that it carried
+ * over; what older kept roots need is asked of `kept`.
  */
 export class OrphanCollector {
   readonly #parts: OrphanParts
@@ -45,10 +54,13 @@ export class OrphanCollector {
     this.#parts = parts
   }
 
-  /** Learns which entries the current root carries. Before anything else. */
+  /** Learns which entries the current root carries, and what was retained. Before anything else. */
   async load(): Promise<void> {
     for await (const [id, row] of this.#parts.database.directories.entries()) {
       this.#carries(id, row)
+    }
+    for await (const id of this.#parts.database.retained.entries()) {
+      this.#gone.set(inodeKey(id), { id, sequence: 0 })
     }
   }
 
@@ -111,15 +123,26 @@ export class OrphanCollector {
         await this.#parts.database.directories.delete(id)
       }
     }
+    if (due.length === 0) {
+      return
+    }
+    const { kept } = this.#parts
+    await kept.refresh()
     const carried = new Set([...this.#carried.values()].flat())
-    await forEachConcurrently(due, DROPS_AT_ONCE, async ({ id }) => {
-      const row = await this.#parts.database.objects.objectOf(id)
-      const object = row === undefined ? undefined : await this.#parts.database.objects.get(row)
-      if (object === undefined || !carried.has(object.cid.toString())) {
-        this.#gone.delete(inodeKey(id))
-        await this.#drop(id)
-      }
-    })
+    const isNeeded = (file: CID) => carried.has(file.toString()) || kept.needs(file)
+    await forEachConcurrently(due, DROPS_AT_ONCE, ({ id }) => this.#dropUnless(id, isNeeded))
+  }
+
+  async #dropUnless(id: InodeId, isNeeded: (file: CID) => boolean): Promise<void> {
+    const { objects, retained } = this.#parts.database
+    const oid = await objects.objectOf(id)
+    const object = oid === undefined ? undefined : await objects.get(oid)
+    if (object !== undefined && isNeeded(object.cid)) {
+      await retained.add(id)
+      return
+    }
+    this.#gone.delete(inodeKey(id))
+    await this.#drop(id)
   }
 
   /** Inodes that still wait for a root that does not need them. */
@@ -157,6 +180,7 @@ export class OrphanCollector {
     const { database, engine } = this.#parts
     return this.#parts.exclusive(id, async () => {
       const oid = await database.objects.objectOf(id)
+      await database.retained.delete(id)
       if (oid !== undefined && (await this.#hasName(id, oid))) {
         return
       }

@@ -7,7 +7,7 @@ import type { Database, InodeId } from '../tree/index.ts'
 export interface SettlerParts {
   engine: Pick<Engine, 'lease' | 'settled' | 'unlease'>
   database: Pick<Database, 'files' | 'leaves' | 'objects'>
-  nodes: Pick<NodeStore, 'put' | 'flush'>
+  nodes: Pick<NodeStore, 'put' | 'flush' | 'hold'>
   /** Absolute; the daemon looks at the tree itself and never at the mount. */
   treeDir: string
   /**

@@ -184,11 +184,19 @@ export class Settler {
     }
   }
 
-  #settleLocked(request: SettleRequest): Promise<SettleOutcome> {
+  async #settleLocked(request: SettleRequest): Promise<SettleOutcome> {
     if (request.signal?.aborted) {
-      return Promise.resolve({ state: 'busy', reason: 'there was no time left to hash it' })
+      return { state: 'busy', reason: 'there was no time left to hash it' }
     }
-    return this.#withLease(request, (lease, signal) => this.#underLease(request, lease, signal))
+    // Its inner nodes are in no row yet.
+    const hold = this.#parts.nodes.hold()
+    try {
+      return await this.#withLease(request, (lease, signal) =>
+        this.#underLease(request, lease, signal),
+      )
+    } finally {
+      hold.end()
+    }
   }
 
   async #withLease(

@@ -20,6 +20,18 @@ describe('the options of mount', () => {
     assert.equal(parse('m', { fetchDeadline: '5' }).fetchDeadlineMs, 5_000)
   })
 
+  it('takes a root as a CAR file: by its ending, or where the value is a path', () => {
+    for (const [value, path] of [
+      ['cache.car', '/w/cache.car'],
+      ['../CACHE.CAR', '/CACHE.CAR'],
+      ['./export', '/w/export'],
+      ['/mnt/stick/export', '/mnt/stick/export'],
+    ] as const) {
+      const { car, from } = mountOptions('m', { from: value }, '/w', {})
+      assert.deepEqual([car, from], [path, undefined])
+    }
+  })
+
   it('takes a root as a CID of either version, an ipfs: URL or a path', () => {
     for (const [given, expected] of [
       [V1, V1],
@@ -49,7 +61,7 @@ describe('the options of mount', () => {
     ],
     ['an empty CID', 'm', { from: '' }, /--from "" is no CID/],
     ['a name of IPNS', 'm', { from: `ipns://${V1}` }, /names cannot be opened yet/],
-    ['a CAR file', 'm', { from: 'cache.car' }, /CAR files cannot be opened yet/],
+    ['no roots', 'm', { keepRoots: '0' }, /--keep-roots "0".*from 1 to 1000/],
     [
       'a leaf',
       'm',

@@ -16,6 +16,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['daemon'],
   ['share'],
   ['skillset'],
+  ['history'],
   ['writeback', 'hydrate'],
   ['attach'],
   ['mount'],
