@@ -10,6 +10,7 @@ const F_SETSIG = 10
 const F_SETLEASE = 1024
 const F_GETLEASE = 1025
 const F_RDLCK = 0
+const F_WRLCK = 1
 const F_UNLCK = 2
 
 /**
@@ -51,6 +52,16 @@ export function tryFlock(fd: number): boolean {
 export function takeReadLease(fd: number): void {
   check('F_SETSIG', native.fcntl(fd, F_SETSIG, 'int', osConstants.signals[LEASE_SIGNAL]))
   check('F_SETLEASE', native.fcntl(fd, F_SETLEASE, 'int', F_RDLCK))
+}
+
+/**
+ * Takes a write lease: as `takeReadLease`, but whoever opens the file at all waits.
+ *
+ * @throws errno EAGAIN where anybody else has the file open, also this process
+ */
+export function takeWriteLease(fd: number): void {
+  check('F_SETSIG', native.fcntl(fd, F_SETSIG, 'int', osConstants.signals[LEASE_SIGNAL]))
+  check('F_SETLEASE', native.fcntl(fd, F_SETLEASE, 'int', F_WRLCK))
 }
 
 /** False without a lease and while one is being broken. */

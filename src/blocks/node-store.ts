@@ -82,9 +82,11 @@ export class NodeStore extends FsBlockstore {
    */
   async getBytes(cid: CID, signal?: AbortSignal): Promise<Uint8Array> {
     signal?.throwIfAborted()
-    const { path } = placeOf(this.path, cid)
+    const { key, path } = placeOf(this.path, cid)
     const bytes = await readBlock(path)
     if (bytes === undefined) {
+      // Somebody took it away: it can be stored again.
+      this.#durable.delete(key)
       throw new NotFoundError(`block ${cid} is not in the node store`)
     }
     if (!matchesCid(cid, bytes)) {
@@ -149,6 +151,11 @@ export class NodeStore extends FsBlockstore {
         }
       }
     }
+  }
+
+  /** Blocks may have been taken away: what is put from now on is looked for on the disk again. */
+  doubt(): void {
+    this.#durable.clear()
   }
 
   /**

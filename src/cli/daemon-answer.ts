@@ -47,6 +47,10 @@ export class DaemonAnswer {
     return value.map(String)
   }
 
+  part(name: string): DaemonAnswer {
+    return new DaemonAnswer(this.#fields.get(name))
+  }
+
   list(name: string): DaemonAnswer[] {
     return DaemonAnswer.list(this.#fields.get(name))
   }

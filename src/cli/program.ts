@@ -15,6 +15,7 @@ import { addRun } from './run.ts'
 import { addShare } from './share.ts'
 import { addStatus } from './status.ts'
 import { addUnmount } from './unmount.ts'
+import { addVerify } from './verify.ts'
 
 const EXIT_CODES = `
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 unmounted with dirty data kept; 4 not settled;
@@ -43,6 +44,7 @@ export function createProgram(context: Context): Command {
     addCid,
     addLog,
     addPin,
+    addVerify,
     addGc,
     addExport,
     addShare,

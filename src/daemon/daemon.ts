@@ -143,7 +143,7 @@ class Daemon implements RunningDaemon {
       await this.#fetchAll(services)
     }
 
-    const operations = createOperations({ hello, config, engine, services, drain, clock })
+    const operations = createOperations({ hello, config, engine, services, drain, clock, logger })
     this.#control = new ControlServer(operations, logger)
     await this.#control.listen(paths.run)
     await this.#resumeShare(services)
@@ -207,17 +207,19 @@ class Daemon implements RunningDaemon {
   /** Before the engine is listened to: nothing settles while table and objects are compared. */
   async #recover(services: Services): Promise<LeftOvers> {
     const { hello, logger } = this.#parts
-    const { database, orphans, paths } = services
+    const { copied, database, orphans, paths } = services
     const unseen = await forgetUnseenRows(paths, database)
     const rows = unseen + (await forgetDirtyRows(paths, database))
     await emptyStaging(paths)
     await orphans.load()
-    const sound = hello.clean && hello.restarts === 0 && database.recovery === 'none'
+    const trusted = database.recovery === 'none' && !copied
+    const sound = hello.clean && hello.restarts === 0 && trusted
     if (sound) {
       return { strayOids: [], nameless: [] }
     }
     const { recovery } = database
-    logger.info('recovering', { clean: hello.clean, restarts: hello.restarts, rows, recovery })
+    const { clean, restarts } = hello
+    logger.info('recovering', { clean, restarts, copied, rows, recovery })
     return reconcileObjects(paths, database, logger)
   }
 

@@ -1,7 +1,9 @@
-import { type Clock, ModelcacheError, withDeadline } from '../base/index.ts'
+import { type Clock, type Logger, ModelcacheError, withDeadline } from '../base/index.ts'
 import { type DaemonConfig, requireOpenGate } from '../config/index.ts'
 import type { Engine, Hello } from '../mount/index.ts'
+import { verifyStore } from '../verify/index.ts'
 import type { CommitResult } from '../writeback/index.ts'
+import { localBlock } from './block-sources.ts'
 import type { ControlCall, ControlOperations } from './control-server.ts'
 import type { ControlArgs } from './control-wire.ts'
 import type { Drain, Drained } from './drain.ts'
@@ -17,6 +19,7 @@ export interface OperationContext {
   services: Services
   drain: Drain
   clock: Clock
+  logger: Logger
 }
 
 /** What `unmount` waits for without an option: a minute, as the command line's default. */
@@ -26,7 +29,7 @@ const MAX_PATHS = 10_000
 
 /** The operations of the control socket. */
 export function createOperations(context: OperationContext): ControlOperations {
-  const { clock, config, drain, services } = context
+  const { clock, config, drain, engine, services } = context
   const { committer, share } = services
   return {
     ...historyOperations(services),
@@ -41,6 +44,21 @@ export function createOperations(context: OperationContext): ControlOperations {
       requireOpenGate(config.gate, 'share')
       return share?.open()
     },
+    verify: ({ progress, signal }) =>
+      verifyStore(
+        {
+          ...services,
+          engine,
+          clock,
+          logger: context.logger,
+          getLocal: (cid, aborted) => localBlock(services.blockstore, cid, aborted),
+          commit: () => committer.commit(),
+          rebuild: () => committer.rebuild(),
+          fetchDeadlineMs: config.fetchDeadlineMs,
+        },
+        progress,
+        signal,
+      ),
     unmount: async ({ args }) => {
       const timeoutMs = optionalNumber(args, 'timeoutMs') ?? UNMOUNT_TIMEOUT_MS
       return jsonOf(await drain.unmount({ timeoutMs, force: args.force === true }))

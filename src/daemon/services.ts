@@ -1,3 +1,4 @@
+import { lstat } from 'node:fs/promises'
 import { release } from 'node:os'
 import type { CID } from 'multiformats/cid'
 import { type Clock, delay, type Logger, messageOf, statfsType } from '../base/index.ts'
@@ -23,6 +24,8 @@ import {
   type Database,
   hasUnseenWriters,
   type InodeId,
+  inodeIdOf,
+  inodeKey,
   nameRulesDigest,
   openDatabase,
   readLocalOnlyPatterns,
@@ -60,6 +63,8 @@ export interface Services {
   share: Share | undefined
   census: CensusTaker
   obeyed: ObeyedRules
+  /** The folder of the tree is not the one that the table was made of: no row can be right. */
+  copied: boolean
   blockstore: CacheBlockstore
   kept: KeptRoots
   keptFiles: KeptFiles
@@ -116,6 +121,7 @@ export async function openServices(context: ServiceContext): Promise<Services> {
   })
   const shared = { ...context, database, nodes, names, kept: keptFiles }
   const { settler, orphans, queue } = await createSettling(shared)
+  const copied = await isCopied(paths, database)
   const committer = new Committer({
     ...shared,
     settler,
@@ -125,7 +131,8 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     getBlock: sources.getBlock,
     key: () => publicKeyOf(paths.key),
     mountpoint: hello.mountpoint,
-    everything: !hello.clean || database.recovery !== 'none' || obeyed.since === undefined,
+    everything:
+      !hello.clean || copied || database.recovery !== 'none' || obeyed.since === undefined,
     namesChecked: (sequence) => obeyed.checked(sequence),
     unseenWriters: () => hello.engine !== 'none' && hasUnseenWriters(paths),
   })
@@ -158,11 +165,25 @@ export async function openServices(context: ServiceContext): Promise<Services> {
     share,
     census,
     obeyed,
+    copied,
     blockstore,
     kept,
     keptFiles,
     car,
   }
+}
+
+const TREE_NOTE = 'tree'
+
+/** A store that was copied, or restored from a backup, has other inodes: its table is of the old ones. */
+async function isCopied(paths: StorePaths, { notes }: Database): Promise<boolean> {
+  const known = await notes.get(TREE_NOTE)
+  const tree = inodeKey(inodeIdOf(await lstat(paths.tree, { bigint: true })))
+  if (known === tree) {
+    return false
+  }
+  await notes.put(TREE_NOTE, tree)
+  return known !== undefined
 }
 
 const CAR_NOTE = 'car'

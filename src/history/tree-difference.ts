@@ -31,12 +31,14 @@ const MAX_DIFFERENCES = 20_000_000
  * are the same are not looked into, so that it costs what changed.
  *
  * @param after - undefined for no tree at all: then it is everything of `before`
+ * @param isOpaque - directories that are not looked into: their nodes are elsewhere
  * @throws ModelcacheError `tree-too-large`, and what `getBlock` throws
  */
 export async function* treeDifferences(
   getBlock: GetBlock,
   before: RootTree,
   after: RootTree | undefined,
+  isOpaque: (directory: CID) => boolean = () => false,
 ): AsyncGenerator<Difference> {
   let count = 0
   const pending: { path: string; a: DirectoryAt | undefined; b: DirectoryAt | undefined }[] = [
@@ -58,7 +60,12 @@ export async function* treeDifferences(
           throw tooLarge(difference.path)
         }
         yield difference
-        const inner = { a: directoryOf(difference.before), b: directoryOf(difference.after) }
+        const open = (one: DirectoryAt | undefined) =>
+          one === undefined || isOpaque(one.cid) ? undefined : one
+        const inner = {
+          a: open(directoryOf(difference.before)),
+          b: open(directoryOf(difference.after)),
+        }
         if (!sameDirectory(inner.a, inner.b)) {
           pending.push({ path: difference.path, ...inner })
         }

@@ -23,6 +23,8 @@ export interface LeafIndex {
   put(oid: bigint, leaves: Iterable<Leaf>): Promise<void>
   /** The places of a digest, at most 64: one good one is enough, and all of them are checked. */
   find(digest: Uint8Array): Promise<LeafPlace[]>
+  /** The leaves of an object as they are known. */
+  of(oid: bigint): AsyncIterable<{ digest: Uint8Array; offset: number }>
   /** Forgets exactly the places in this object. */
   drop(oid: bigint): Promise<void>
 }
@@ -90,6 +92,13 @@ export function createLeafIndex(level: Level): LeafIndex {
         found.push(decodePlace(key, value))
       }
       return found
+    },
+
+    async *of(oid) {
+      for await (const [key, digest] of digests.entries(rangeOf(oid))) {
+        const offset = new DataView(key.buffer, key.byteOffset, 16).getBigUint64(8)
+        yield { digest, offset: Number(offset) }
+      }
     },
 
     drop(oid) {

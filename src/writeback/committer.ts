@@ -36,7 +36,7 @@ const MAX_NAMED = 4096
 export interface CommitterParts {
   engine: Pick<Engine, 'snapshot' | 'committed'>
   database: Pick<Database, 'files' | 'directories'>
-  nodes: Pick<NodeStore, 'put' | 'flush'>
+  nodes: Pick<NodeStore, 'put' | 'flush' | 'has'>
   settler: Settler
   queue: Pick<SettleQueue, 'flush'>
   names: NameRules
@@ -122,6 +122,12 @@ export class Committer {
         watch.end()
       }
     })
+  }
+
+  /** As `commit`, and builds every directory of the root anew: nodes that were lost are there again. */
+  rebuild(): Promise<CommitResult> {
+    this.#everything = true
+    return this.commit()
   }
 
   /** Runs while no commit is under way. */
@@ -222,7 +228,8 @@ export class Committer {
   ): Promise<CommitResult> {
     const { database, engine, log, nodes, orphans } = this.#parts
     const current = log.current()
-    const changed = current === undefined || !isRoot(current, root)
+    const isLost = this.#everything && current !== undefined && !(await nodes.has(current.root))
+    const changed = current === undefined || isLost || !isRoot(current, root)
     const logged = changed ? await this.#store(root, current) : current
     if (changed) {
       await log.append(logged)

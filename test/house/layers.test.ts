@@ -16,6 +16,7 @@ const LAYERS: readonly (readonly string[])[] = [
   ['daemon'],
   ['share'],
   ['skillset'],
+  ['verify'],
   ['history'],
   ['writeback', 'hydrate'],
   ['attach'],
