@@ -11,6 +11,7 @@ import { addInfer } from './infer.ts'
 import { addLog } from './log.ts'
 import { addMount } from './mount.ts'
 import { addPin } from './pin.ts'
+import { addRestore } from './restore.ts'
 import { addRun } from './run.ts'
 import { addShare } from './share.ts'
 import { addStatus } from './status.ts'
@@ -43,6 +44,7 @@ export function createProgram(context: Context): Command {
     addCommit,
     addCid,
     addLog,
+    addRestore,
     addPin,
     addVerify,
     addGc,

@@ -8,6 +8,7 @@ import {
   messageOf,
 } from '../base/index.ts'
 import type { DaemonConfig } from '../config/index.ts'
+import { removeRestoreFolders } from '../history/index.ts'
 import type { Engine, Hello } from '../mount/index.ts'
 import { checkStore } from '../tree/index.ts'
 import { adoptRoot } from './adoption.ts'
@@ -211,6 +212,7 @@ class Daemon implements RunningDaemon {
     const unseen = await forgetUnseenRows(paths, database)
     const rows = unseen + (await forgetDirtyRows(paths, database))
     await emptyStaging(paths)
+    await removeRestoreFolders(paths.tree)
     await orphans.load()
     const trusted = database.recovery === 'none' && !copied
     const sound = hello.clean && hello.restarts === 0 && trusted

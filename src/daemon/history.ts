@@ -4,6 +4,7 @@ import { carOf, collectNodes, rootBlocks } from '../history/index.ts'
 import type { LoggedCommit } from '../writeback/index.ts'
 import { localBlock } from './block-sources.ts'
 import type { ControlCall, ControlOperations } from './control-server.ts'
+import { type RestoreContext, restore } from './restore.ts'
 import { holdsSecret, type Services } from './services.ts'
 
 /** A root as `log` tells of it. */
@@ -27,7 +28,8 @@ const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 4096
 
 /** The operations on roots. */
-export function historyOperations(services: Services): ControlOperations {
+export function historyOperations(context: RestoreContext): ControlOperations {
+  const { services } = context
   return {
     log: ({ args }) => logOf(services, limitOf(args.limit)),
     pin: ({ args }) => pin(services, args.root),
@@ -35,6 +37,7 @@ export function historyOperations(services: Services): ControlOperations {
       const { root } = knownRoot(services, args.root)
       return { root: root.toString(), pinned: false, changed: await services.kept.unpin(root) }
     },
+    restore: (call) => restore(knownRoot(services, call.args.root), context, call),
     gc: ({ signal }) => collect(services, signal),
     export: (call) => exportRoot(services, call),
   }

@@ -32,7 +32,12 @@ export function createOperations(context: OperationContext): ControlOperations {
   const { clock, config, drain, engine, services } = context
   const { committer, share } = services
   return {
-    ...historyOperations(services),
+    ...historyOperations({
+      services,
+      engine,
+      readOnly: config.readOnly,
+      withoutEngine: context.hello.engine === 'none',
+    }),
     status: () => statusOf({ ...context, ...services, state: () => drain.state }),
     commit: async ({ args }) => {
       const timeoutMs = optionalNumber(args, 'timeoutMs')

@@ -57,6 +57,7 @@ const TRANSIENT: readonly Rule[] = [
   // Rust's tempfile, as safetensors uses it.
   { pattern: /^\.tmp[A-Za-z0-9]{6}$/, reason: 'temporary file' },
   { pattern: /^\.write_(probe|test)$/, reason: 'probe' },
+  { pattern: /^\.modelcache-restore-[0-9a-f]+$/, reason: 'files of `restore`', types: ['d'] },
   // What FUSE and NFS clients make of a file that is unlinked while it is open.
   { pattern: /^\.(fuse_hidden|nfs)[0-9a-f]+$/, reason: 'unlinked file' },
 ]

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import {
   copyFileSync,
+  existsSync,
   linkSync,
   mkdirSync,
   readdirSync,
@@ -15,7 +16,15 @@ import { dirname, join } from 'node:path'
 import { describe, it } from 'node:test'
 import { CID } from 'multiformats/cid'
 import { create as createDigest } from 'multiformats/hashes/digest'
-import { FUSE_ENGINES, has, type Mount, modelcache, withMount } from '../support/index.ts'
+import {
+  FUSE_ENGINES,
+  has,
+  type Mount,
+  modelcache,
+  modelcacheOk,
+  tempDir,
+  withMount,
+} from '../support/index.ts'
 
 const RAW = 0x55
 const SHA2_256 = 0x12
@@ -91,6 +100,13 @@ async function commandLines({ status }: Mount): Promise<string> {
   return [pid, keeperPid].map((one) => readFileSync(`/proc/${one}/cmdline`, 'utf8')).join('\n')
 }
 
+/** What `export` writes. */
+async function exported(t: Parameters<typeof tempDir>[0], mount: Mount): Promise<Buffer> {
+  const car = join(await tempDir(t), 'cache.car')
+  await modelcacheOk(['export', mount.mountpoint, car], mount)
+  return readFileSync(car)
+}
+
 describe('the secrets of clients', () => {
   for (const engine of FUSE_ENGINES) {
     it(`${engine}: stay on this machine, under every name`, async (t) => {
@@ -141,6 +157,12 @@ describe('the secrets of clients', () => {
       for (const folder of ['nodes', 'log', 'extents', 'db']) {
         assert.deepEqual(filesWith(join(mount.store, folder), texts), [], folder)
       }
+      const car = await exported(t, mount)
+      assert.ok(car.includes('for everybody'))
+      assert.deepEqual(
+        texts.filter((text) => car.includes(text)),
+        [],
+      )
       const commits = readFileSync(join(mount.store, 'commits'), 'utf8')
       const lines = `${commits}${await commandLines(mount)}${await commandLines(other)}`
       assert.deepEqual(
@@ -158,7 +180,8 @@ describe('what becomes a secret after it was in a root', () => {
     const at = (path: string) => join(mount.mountpoint, path)
     writeFileSync(at('notes'), 'not a secret yet')
     writeFileSync(at('public'), 'for everybody')
-    const { tree } = await mount.commitAll()
+    const { root, tree } = await mount.commitAll()
+    await modelcacheOk(['pin', mount.mountpoint, '--root', root], mount)
     const { address } = await mount.share()
     assert.deepEqual(await statuses(address, cidOf('not a secret yet')), [200, 200])
 
@@ -169,6 +192,12 @@ describe('what becomes a secret after it was in a root', () => {
     assert.notEqual(after.tree, tree)
     assert.deepEqual(await statuses(address, cidOf('not a secret yet')), [404, 404])
     assert.deepEqual(await statuses(address, cidOf('for everybody')), [200, 200])
+    const car = join(await tempDir(t), 'older.car')
+    const words = ['export', mount.mountpoint, car, '--root', root]
+    const { code, stderr } = await modelcache(words, mount)
+    assert.match(stderr, /notes became a secret after it was in this root/)
+    assert.deepEqual([code, existsSync(car)], [1, false])
+    assert.equal((await exported(t, mount)).includes('not a secret yet'), false)
   })
 })
 
@@ -191,6 +220,9 @@ describe('--local-only', () => {
     const again = await mount.share()
     assert.deepEqual(await statuses(again.address, cidOf('mine alone')), [404, 404])
     assert.deepEqual(await statuses(again.address, before.tree), [404, 404])
+    const words = ['export', mount.mountpoint, `${mount.store}.car`, '--root', before.root]
+    const refused = await modelcache(words, mount)
+    assert.match(refused.stderr, /names in it were made local-only since/)
     const other = await withMount(t, { args: ['--from', root, '--peer', again.address] })
     assert.deepEqual(readdirSync(other.mountpoint, { recursive: true }).toSorted(), [
       'dir',
