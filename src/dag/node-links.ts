@@ -3,6 +3,8 @@ import * as dagPb from '@ipld/dag-pb'
 import { UnixFS } from 'ipfs-unixfs'
 import { CID } from 'multiformats/cid'
 import * as raw from 'multiformats/codecs/raw'
+import { messageOf } from '../base/index.ts'
+import { malformed } from './unixfs-node.ts'
 
 /** What a node leads to. */
 export interface NodeLinks {
@@ -15,9 +17,33 @@ export interface NodeLinks {
  * All links of a stored node, in their order. Those of a commit are its tree and its meta: its
  * parents are roots of their own.
  *
- * @throws what the decoders throw for bytes that are no such node
+ * @throws ModelcacheError `malformed-node` for bytes that are no such node
  */
 export function linksOf(cid: CID, bytes: Uint8Array): NodeLinks {
+  try {
+    return decodedLinks(cid, bytes)
+  } catch (error) {
+    throw malformed(cid, messageOf(error))
+  }
+}
+
+/**
+ * The nodes and files that a node leads to; the raw leaves of a file are left out. A block that is no
+ * node leads nowhere: one that a stranger made must not end a walk over all the others.
+ */
+export function nodesAndFilesOf(cid: CID, bytes: Uint8Array): CID[] {
+  try {
+    const { kind, links } = decodedLinks(cid, bytes)
+    return kind === 'file' ? links.filter((link) => link.code !== raw.code) : links
+  } catch (error) {
+    if (error instanceof Error) {
+      return []
+    }
+    throw error
+  }
+}
+
+function decodedLinks(cid: CID, bytes: Uint8Array): NodeLinks {
   if (cid.code === dagPb.code) {
     const node = dagPb.decode(bytes)
     const links = node.Links.map((link) => CID.asCID(link.Hash) ?? CID.decode(link.Hash.bytes))
@@ -26,12 +52,6 @@ export function linksOf(cid: CID, bytes: Uint8Array): NodeLinks {
   }
   const links = cid.code === dagCbor.code ? linksIn(dagCbor.decode(bytes)) : []
   return { kind: 'block', links }
-}
-
-/** The nodes and files that a node leads to; the raw leaves of a file are left out. */
-export function nodesAndFilesOf(cid: CID, bytes: Uint8Array): CID[] {
-  const { kind, links } = linksOf(cid, bytes)
-  return kind === 'file' ? links.filter((link) => link.code !== raw.code) : links
 }
 
 function linksIn(value: unknown): CID[] {

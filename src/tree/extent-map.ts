@@ -198,7 +198,12 @@ function encodeMap(count: number, bits: Uint8Array): Uint8Array {
 
 async function readBits(path: string, count: number): Promise<Uint8Array | undefined> {
   const bytes = await readIfExists(path)
-  if (bytes === undefined || bytes.length !== HEADER_BYTES + Math.ceil(count / 8)) {
+  return bytes === undefined ? undefined : decodeMap(bytes, count)
+}
+
+/** The bits of a map of so many extents; undefined for what is no such map. */
+export function decodeMap(bytes: Uint8Array, count: number): Uint8Array | undefined {
+  if (bytes.length !== HEADER_BYTES + Math.ceil(count / 8)) {
     return undefined
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)

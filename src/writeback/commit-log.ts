@@ -75,7 +75,7 @@ export class CommitLog {
 
   /** Durable when it returns. */
   async append(commit: LoggedCommit): Promise<void> {
-    await appendDurable(this.#path, `${JSON.stringify(encode(commit))}\n`)
+    await appendDurable(this.#path, `${encodeCommitLine(commit)}\n`)
     this.#take(commit)
   }
 
@@ -86,7 +86,7 @@ export class CommitLog {
       for await (const chunk of createReadStream(this.#path)) {
         rest = Buffer.concat([rest, chunk])
         for (let end = rest.indexOf(0x0a); end !== -1; end = rest.indexOf(0x0a)) {
-          this.#take(decode(rest.subarray(0, end).toString('utf8')))
+          this.#take(decodeCommitLine(rest.subarray(0, end).toString('utf8')))
           goodBytes += end + 1
           rest = rest.subarray(end + 1)
         }
@@ -117,8 +117,9 @@ export class CommitLog {
   }
 }
 
-function encode(commit: LoggedCommit): Record<string, unknown> {
-  return {
+/** A line of the log, without its end. */
+export function encodeCommitLine(commit: LoggedCommit): string {
+  return JSON.stringify({
     root: commit.root.toString(),
     tree: commit.tree.toString(),
     ...(commit.meta === undefined ? {} : { meta: commit.meta.toString() }),
@@ -127,10 +128,11 @@ function encode(commit: LoggedCommit): Record<string, unknown> {
     sequence: commit.sequence,
     at: commit.at.toISOString(),
     ...(commit.adopted ? { adopted: true } : {}),
-  }
+  })
 }
 
-function decode(line: string): LoggedCommit {
+/** Throws a ModelcacheError of code `malformed` for anything that is no line of the log. */
+export function decodeCommitLine(line: string): LoggedCommit {
   try {
     const value: unknown = JSON.parse(line)
     if (typeof value !== 'object' || value === null) {
@@ -141,6 +143,10 @@ function decode(line: string): LoggedCommit {
     if (typeof mode !== 'number' || typeof sequence !== 'number') {
       throw malformed('a number is missing')
     }
+    const time = new Date(String(at))
+    if (Number.isNaN(time.getTime())) {
+      throw malformed('it has no time')
+    }
     return {
       root: CID.parse(String(root)),
       tree: CID.parse(String(tree)),
@@ -148,7 +154,7 @@ function decode(line: string): LoggedCommit {
       rootMode: mode,
       rootMtimeNs: BigInt(String(mtime)),
       sequence,
-      at: new Date(String(at)),
+      at: time,
       adopted: adopted === true,
     }
   } catch (cause) {
