@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::fault::Fault;
+
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum PassthroughWish {
@@ -41,6 +43,9 @@ pub struct StartConfig {
     #[serde(default = "default_threads")]
     pub threads: usize,
     pub daemon: DaemonCommand,
+    /// For tests.
+    #[serde(default)]
+    pub fault: Option<Fault>,
     /// Handed to the daemon in `hello` as it came.
     #[serde(default)]
     pub daemon_config: Value,

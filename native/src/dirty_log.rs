@@ -101,6 +101,7 @@ impl DirtyLog {
             state.failed = true;
             return Err(failed);
         }
+        crate::fault::reached("keeper.dirty-appended");
         state.lines += 1;
         state.size += line.len() as u64;
         state.written += 1;
@@ -127,6 +128,7 @@ impl DirtyLog {
             }
             state.synced = state.synced.max(covers);
         }
+        crate::fault::reached("keeper.dirty-synced");
         let long = state.lines > REWRITE_LINES && state.lines > 2 * state.noted.len();
         if long
             && !state.syncing

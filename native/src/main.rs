@@ -14,6 +14,7 @@ mod dir_fds;
 mod dirty;
 mod dirty_log;
 mod extents;
+mod fault;
 mod flights;
 #[cfg(test)]
 mod format_vectors;

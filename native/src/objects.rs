@@ -101,6 +101,7 @@ impl Objects {
         match linkat(CWD, source, &self.dir, &name, AtFlags::SYMLINK_FOLLOW) {
             Ok(()) => {
                 *tables.links.entry(ino).or_insert(0) += 1;
+                crate::fault::reached("keeper.object-linked");
                 let after = Stat::of(fd)?;
                 tables.moved(before, &after);
                 Ok(())
@@ -132,6 +133,7 @@ impl Objects {
         let before = Stat::of(&fd)?;
         let ino = before.ino;
         unlinkat(&self.dir, &name, AtFlags::empty())?;
+        crate::fault::reached("keeper.object-unlinked");
         if let Some(count) = tables.links.get_mut(&ino) {
             *count -= 1;
             if *count == 0 {

@@ -50,6 +50,7 @@ pub fn take(core: &Core, all: bool) -> Result<Snapshot> {
     } else {
         walk.changed()?;
     }
+    crate::fault::reached("keeper.listed");
     Ok(Snapshot {
         number: taken.snapshot,
         listings: walk.listings.into_values().collect(),

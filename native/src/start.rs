@@ -162,6 +162,14 @@ pub fn run() -> Result<i32, StartError> {
         exit: 2,
         changed: false,
     })?;
+    if let Some(fault) = config.fault.clone() {
+        crate::fault::arm(fault).map_err(|message| StartError {
+            code: "usage",
+            message,
+            exit: 2,
+            changed: false,
+        })?;
+    }
     let store = Store::open(&config)?;
     let status_socket = status::bind().map_err(|error| failed("run/keeper.sock", error))?;
     let mark =

@@ -12,6 +12,7 @@ pub fn mark_unclean(dir: &OwnedFd) -> rustix::io::Result<bool> {
     match openat(dir, "unclean", flags, Mode::RUSR | Mode::WUSR) {
         Ok(_) => {
             rustix::fs::fsync(dir)?;
+            crate::fault::reached("keeper.unclean-marked");
             Ok(false)
         }
         Err(Errno::EXIST) => Ok(true),

@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { isErrno } from './errors.ts'
+import { reached } from './fault-points.ts'
 
 /** Makes the names in a folder durable: created, renamed and removed entries. */
 export async function fsyncDirectory(path: string): Promise<void> {
@@ -46,12 +47,14 @@ export async function writeFileDurable(
     } finally {
       await handle.close()
     }
+    reached('durable.written')
     await rename(temporary, path)
   } catch (error) {
     await tryUnlink(temporary)
     throw error
   }
   await fsyncDirectory(folder)
+  reached('durable.renamed')
 }
 
 /**

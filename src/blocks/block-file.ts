@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { fsyncFile, isErrno, ModelcacheError } from '../base/index.ts'
+import { fsyncFile, isErrno, ModelcacheError, reached } from '../base/index.ts'
 
 /** Bytes of a block, as importers, exporters and Helia produce them. */
 export type BlockInput = Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>
@@ -23,7 +23,9 @@ export async function writeBlock(path: string, bytes: Uint8Array): Promise<void>
     } finally {
       await handle.close()
     }
+    reached('node.written')
     await rename(temporary, path)
+    reached('node.named')
   } catch (error) {
     await unlinkIfThere(temporary)
     throw error

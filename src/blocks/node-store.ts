@@ -5,7 +5,13 @@ import { FsBlockstore } from 'blockstore-fs'
 import { NextToLast } from 'blockstore-fs/sharding'
 import { NotFoundError } from 'interface-store'
 import type { CID } from 'multiformats/cid'
-import { forEachConcurrently, fsyncDirectory, isErrno, syncFileSystemOf } from '../base/index.ts'
+import {
+  forEachConcurrently,
+  fsyncDirectory,
+  isErrno,
+  reached,
+  syncFileSystemOf,
+} from '../base/index.ts'
 import {
   type BlockInput,
   collectBlock,
@@ -233,6 +239,7 @@ export class NodeStore extends FsBlockstore {
     this.#inHand = batch
     try {
       await this.#makeDurable([...batch.values()])
+      reached('nodes.flushed')
     } catch (error) {
       this.#pending = new Map([...batch, ...this.#pending])
       throw error

@@ -2,6 +2,7 @@ import { ModelcacheError, messageOf } from '../base/index.ts'
 import {
   checkApart,
   defaultStore,
+  faultOption,
   isWithin,
   KEEPER_THREADS,
   type KeeperConfig,
@@ -194,6 +195,7 @@ function keeperConfig(
   { engine, mountpoint, store }: OwnMount,
   { installed, env }: Context,
 ): KeeperConfig {
+  const fault = faultOption(env)
   return {
     engine,
     mountpoint,
@@ -204,6 +206,7 @@ function keeperConfig(
     passthrough: 'auto',
     fetchDeadlineMs: options.fetchDeadlineMs,
     threads: KEEPER_THREADS,
+    ...(fault.keeper === undefined ? {} : { fault: fault.keeper }),
     daemon: { command: installed.daemonCommand, env: servingEnvironment(env, store) },
     daemonConfig: {
       gate: options.gate,
@@ -214,6 +217,7 @@ function keeperConfig(
       readOnly: options.readOnly,
       fetchDeadlineMs: options.fetchDeadlineMs,
       version: installed.version,
+      ...(fault.daemon === undefined ? {} : { fault: fault.daemon }),
     },
   }
 }

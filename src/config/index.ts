@@ -1,5 +1,6 @@
 /** Options, gate, paths, limits: the only reader of the environment. */
 export * from './engine-name.ts'
+export * from './fault-option.ts'
 export * from './gate.ts'
 export * from './keeper-config.ts'
 export * from './limits.ts'

@@ -1,3 +1,4 @@
+import type { Fault } from '../base/index.ts'
 import type { EngineName } from './engine-name.ts'
 import type { Gate } from './gate.ts'
 
@@ -21,6 +22,8 @@ export interface DaemonConfig {
   /** `.gitignore` lines: names that stay on this machine, beside the built-in ones. */
   readonly localOnlyPatterns?: readonly string[]
   readonly version: string
+  /** For tests. */
+  readonly fault?: Fault
 }
 
 /**
@@ -40,6 +43,8 @@ export interface KeeperConfig {
   readonly passthrough: 'auto' | 'off'
   readonly fetchDeadlineMs: number
   readonly threads: number
+  /** For tests. */
+  readonly fault?: Fault
   readonly daemon: {
     readonly command: readonly string[]
     readonly env: Readonly<Record<string, string>>

@@ -1,6 +1,13 @@
 import { lstat, readdir } from 'node:fs/promises'
 import type { CID } from 'multiformats/cid'
-import { type Clock, type Logger, ModelcacheError, messageOf, withDeadline } from '../base/index.ts'
+import {
+  type Clock,
+  type Logger,
+  ModelcacheError,
+  messageOf,
+  reached,
+  withDeadline,
+} from '../base/index.ts'
 import type { GetBlock } from '../dag/index.ts'
 import { type OpenedRoot, openRoot, parseRoot, rootNotFound } from '../hydrate/index.ts'
 import {
@@ -83,8 +90,10 @@ async function adopt(cid: CID, root: OpenedRoot, parts: AdoptionParts): Promise<
     sizeBytes: 0,
     mtimeNs: rootMtimeNs,
   })
+  reached('adopt.marked')
   const at = clock.now()
   await log.append({ root: cid, tree, meta, rootMode, rootMtimeNs, sequence, at, adopted: true })
+  reached('adopt.logged')
   logger.info('began from a root', { root: cid.toString(), tree: tree.toString() })
 }
 

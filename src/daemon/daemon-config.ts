@@ -1,4 +1,4 @@
-import { ModelcacheError } from '../base/index.ts'
+import { FAULT_ACTIONS, type Fault, ModelcacheError } from '../base/index.ts'
 import type { DaemonConfig } from '../config/index.ts'
 
 /**
@@ -13,7 +13,7 @@ export function daemonConfigOf(value: unknown): DaemonConfig {
   }
   const config = value as Record<string, unknown>
   const { gate, from, car, peers, readOnly, fetchDeadlineMs, localOnlyPatterns, version } = config
-  const { keepRoots } = config
+  const { fault, keepRoots } = config
   if (
     typeof gate !== 'object' ||
     gate === null ||
@@ -37,7 +37,17 @@ export function daemonConfigOf(value: unknown): DaemonConfig {
     fetchDeadlineMs,
     localOnlyPatterns: strings(localOnlyPatterns ?? [], 'localOnlyPatterns'),
     version: String(version),
+    ...(fault === undefined ? {} : { fault: faultOf(fault) }),
   }
+}
+
+function faultOf(value: unknown): Fault {
+  const { point, visit, action, marker } = Object(value) as Record<string, unknown>
+  const known = FAULT_ACTIONS.find((one) => one === action)
+  if (known === undefined || typeof point !== 'string' || typeof marker !== 'string') {
+    throw badConfig('fault is none')
+  }
+  return { point, visit: positive(visit, 'fault.visit'), action: known, marker }
 }
 
 function positive(value: unknown, what: string): number {

@@ -1,5 +1,6 @@
 import { unlink } from 'node:fs/promises'
 import {
+  armFault,
   type Clock,
   delay,
   isErrno,
@@ -122,6 +123,9 @@ class Daemon implements RunningDaemon {
   async #start(): Promise<void> {
     const { clock, engine, hello, logger } = this.#parts
     const config = daemonConfigOf(hello.config)
+    if (config.fault !== undefined && hello.restarts === 0) {
+      armFault(config.fault, hello.keeperPid)
+    }
     const paths = await checkStore(hello.store)
     const onFatal = (error: unknown) => this.#untrusted(services, error)
     const context = { hello, config, engine, paths, clock, logger, onFatal }

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import type { CID } from 'multiformats/cid'
-import { ModelcacheError, type Range } from '../base/index.ts'
+import { ModelcacheError, type Range, reached } from '../base/index.ts'
 import { type FileLeaf, fileLeaves } from '../dag/index.ts'
 import { RAW_CODE } from '../ipfs/index.ts'
 import type { Sources } from './sources.ts'
@@ -105,4 +105,5 @@ export async function writeAll(
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done)
     done += bytesWritten
   }
+  reached('fill.written')
 }

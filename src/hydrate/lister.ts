@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { forEachConcurrently, type Logger, ModelcacheError } from '../base/index.ts'
+import { forEachConcurrently, type Logger, ModelcacheError, reached } from '../base/index.ts'
 import {
   clearUnlisted,
   completePlaceholder,
@@ -98,6 +98,7 @@ async function listRecord(
   await components.nodes.flush()
   const entries = children.map((child) => placeholderOf(child, record))
   await createPlaceholders(dir, entries, { staging: paths.staging })
+  reached('list.created')
   const empty = children.filter((child) => child.type === 'f' && child.sizeBytes === 0)
   await forEachConcurrently(empty, EMPTY_FILES_AT_A_TIME, (child) =>
     completeEmpty(database, dir, child),
@@ -112,7 +113,9 @@ async function listRecord(
     carried: [],
   })
   await database.sync()
+  reached('list.row')
   await clearUnlisted(dir)
+  reached('list.done')
 }
 
 function placeholderOf(child: ChildEntry, parent: PlaceholderRecord): PlaceholderEntry {

@@ -6,6 +6,7 @@ import {
   ModelcacheError,
   messageOf,
   type Range,
+  reached,
 } from '../base/index.ts'
 import {
   completePlaceholder,
@@ -296,7 +297,9 @@ export class PlaceholderFile {
     }
     try {
       await this.#handle.datasync()
+      reached('fill.synced')
       await this.#extents.markDurable(indexes)
+      reached('fill.marked')
     } catch (error) {
       // After a failed fdatasync the kernel may have dropped any page that was not on disk, and
       // tells it once: everything that came meanwhile, too, is fetched again.
@@ -324,6 +327,7 @@ export class PlaceholderFile {
     const record = readRecord(this.#handle.fd) ?? this.record
     const stamp = await completePlaceholder(this.#handle.fd, record)
     await this.#extents.remove()
+    reached('complete.map-removed')
     return { ...described, stamp }
   }
 

@@ -1,4 +1,4 @@
-import { KeyedLock } from '../base/index.ts'
+import { KeyedLock, reached } from '../base/index.ts'
 import type { Bytes, Level, Operation, Table } from './level.ts'
 import { u64Key } from './rows.ts'
 
@@ -64,10 +64,12 @@ export function createLeafIndex(level: Level): LeafIndex {
       batch.push(...placeOperations(places, digests, oid, leaf))
       if (batch.length >= 2 * BATCH_LEAVES) {
         await level.write(batch)
+        reached('leaves.batch')
         batch = []
       }
     }
     await level.write(batch)
+    reached('leaves.batch')
   }
 
   return {

@@ -15,6 +15,7 @@ import {
   lsetxattr,
   ModelcacheError,
   openTmpfile,
+  reached,
   renameNoReplace,
   syncfs,
   utimensatNs,
@@ -235,10 +236,12 @@ export async function completePlaceholder(fd: number, record: PlaceholderRecord)
     })
   }
   await fsyncFd(fd)
+  reached('complete.synced')
   fchmodSync(fd, record.mode)
   futimensNs(fd, record.mtimeNs)
   fremovexattr(fd, RECORD_XATTR)
   await fsyncFd(fd)
+  reached('complete.cleared')
   return stampOf(fstatSync(fd, { bigint: true }))
 }
 

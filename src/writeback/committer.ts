@@ -1,5 +1,5 @@
 import type { CID } from 'multiformats/cid'
-import { type Clock, type Logger, ModelcacheError } from '../base/index.ts'
+import { type Clock, type Logger, ModelcacheError, reached } from '../base/index.ts'
 import type { NodeStore } from '../blocks/index.ts'
 import { encodeCommit, type GetBlock, type PutNode } from '../dag/index.ts'
 import type { Engine, Snapshot } from '../mount/index.ts'
@@ -199,6 +199,7 @@ export class Committer {
     everything: boolean,
   ): Promise<{ plan: TreePlan; built: BuiltTree } | undefined> {
     const { clock, database, getBlock, nodes } = this.#parts
+    reached('commit.listed')
     const plan = await surveyTree(this.#parts, snapshot, signal)
     if (plan.lostNames && !everything) {
       return undefined
@@ -227,12 +228,14 @@ export class Committer {
     { plan, built: { root, rows } }: { plan: TreePlan; built: BuiltTree },
   ): Promise<CommitResult> {
     const { database, engine, log, nodes, orphans } = this.#parts
+    reached('commit.built')
     const current = log.current()
     const isLost = this.#everything && current !== undefined && !(await nodes.has(current.root))
     const changed = current === undefined || isLost || !isRoot(current, root)
     const logged = changed ? await this.#store(root, current) : current
     if (changed) {
       await log.append(logged)
+      reached('commit.logged')
     } else {
       await nodes.flush()
     }
@@ -246,7 +249,9 @@ export class Committer {
     if (this.#everything) {
       await this.#forgetOtherDirectories(rows)
     }
+    reached('commit.rows')
     engine.committed(snapshot.number, unfinished(plan))
+    reached('commit.done')
     orphans.committed(rows)
     await orphans.collect(snapshot.sequence)
     const result = resultOf(logged, plan, changed)
@@ -280,6 +285,7 @@ export class Committer {
     const { cid, bytes } = encodeCommit(fields)
     await nodes.put(cid, bytes)
     await nodes.flush()
+    reached('commit.stored')
     logger.info('new root', { root: cid.toString(), tree: tree.toString(), sequence })
     const at = clock.now()
     return { root: cid, tree, meta, rootMode, rootMtimeNs, sequence, at, adopted: false }

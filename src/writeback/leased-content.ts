@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { CID } from 'multiformats/cid'
-import { delay, ModelcacheError } from '../base/index.ts'
+import { delay, ModelcacheError, reached } from '../base/index.ts'
 import { importFile } from '../dag/index.ts'
 import type { Lease } from '../mount/index.ts'
 import {
@@ -70,6 +70,7 @@ export async function hashLeased(
   const handle = await openLeased(lease, id)
   try {
     await handle.sync()
+    reached('settle.synced')
     const stamp = await settledStamp(handle, parts.clock, signal)
     if (!sameStamp(stamp, lease.stamp)) {
       throw changed(path)
@@ -83,6 +84,7 @@ export async function hashLeased(
       return { stamp, path: undefined, reason: `it seems to hold a ${credential}` }
     }
     const content = await importContent(parts, path, handle, stamp.sizeBytes, signal)
+    reached('settle.hashed')
     if (!sameStamp(stamp, stampOf(await handle.stat({ bigint: true })))) {
       throw changed(path)
     }

@@ -1,7 +1,7 @@
 import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { CID } from 'multiformats/cid'
-import { forEachConcurrently, isErrno, type Logger, messageOf } from '../base/index.ts'
+import { forEachConcurrently, isErrno, type Logger, messageOf, reached } from '../base/index.ts'
 import type { Engine } from '../mount/index.ts'
 import {
   type Database,
@@ -187,9 +187,12 @@ export class OrphanCollector {
       await database.files.delete(id)
       await database.directories.delete(id)
       await database.secrets.delete(id)
+      reached('orphan.row')
       if (oid !== undefined) {
         await database.leaves.drop(oid)
+        reached('orphan.leaves')
         await engine.unlinkObjects([oid])
+        reached('orphan.unlinked')
         await database.objects.delete(oid)
       }
     })

@@ -6,6 +6,7 @@ import {
   type LimitedRun,
   limitConcurrency,
   ModelcacheError,
+  reached,
 } from '../base/index.ts'
 import type { Lease } from '../mount/index.ts'
 import { type FileRow, type InodeId, inodeKey, type Stamp, sameStamp } from '../tree/index.ts'
@@ -250,6 +251,7 @@ export class Settler {
     lease: Lease,
     signal: AbortSignal,
   ): Promise<SettleOutcome> {
+    reached('settle.leased')
     const { path, id, listed } = request
     const row = await this.#parts.database.files.get(id)
     if (listed !== undefined && !sameStamp(lease.stamp, listed)) {
@@ -319,10 +321,12 @@ export class Settler {
     const known = await database.objects.objectOf(id)
     const oid = known ?? (await database.objects.nextOid())
     const stamp = await engine.settled(lease.number, oid)
+    reached('settle.linked')
     if (this.#isDirtySince(id, lease)) {
       return { outcome: { state: 'broken', reason: 'it was opened for writing' }, isNew: false }
     }
     await database.leaves.put(oid, content.leaves)
+    reached('settle.leaves')
     const row: FileRow = { stamp, cid: content.cid, tsizeBytes: content.tsizeBytes, oid }
     if ('sha256' in content && content.sha256 !== undefined) {
       row.sha256 = content.sha256
@@ -331,6 +335,7 @@ export class Settler {
       row.gitSha1 = content.gitSha1
     }
     await database.files.put(id, row)
+    reached('settle.row')
     this.#suspended.forget(id)
     this.watch.replaced(id, content.stamp)
     return { outcome: { state: 'settled', row }, isNew: known === undefined }

@@ -59,6 +59,10 @@ export interface MountOptions {
   args?: string[]
   /** Variables over the scrubbed environment, such as `CI=1`. */
   env?: Record<string, string>
+  /** Where the store is, or is to be made; without it in the mount's own temporary directory. */
+  store?: string
+  /** `MODELCACHE_FAULT` of the first mount alone, which may fail by it. */
+  fault?: string
 }
 
 /** One mount of a test, with its store, in a temporary directory of its own. */
@@ -96,7 +100,7 @@ const MOUNT_DEADLINE_MS = 60_000
 export async function withMount(t: TestContext, options: MountOptions = {}): Promise<Mount> {
   const base = makeTempDir('modelcache-mount-')
   const mountpoint = join(base, 'model_cache')
-  const store = join(base, 'store')
+  const store = options.store ?? join(base, 'store')
   mkdirSync(mountpoint)
   const env = scrubbedEnvironment(join(base, 'home'), options.env)
   const run = { env, cwd: base, deadlineMs: MOUNT_DEADLINE_MS }
@@ -113,6 +117,13 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     const engine = options.engine === undefined ? [] : ['--engine', options.engine]
     await modelcacheOk(['mount', mountpoint, '--store', store, ...engine, ...args], run)
     await status()
+  }
+  const mountWithFault = async (fault: string) => {
+    const engine = options.engine === undefined ? [] : ['--engine', options.engine]
+    const words = ['mount', mountpoint, '--store', store, ...engine, ...(options.args ?? [])]
+    const { code } = await modelcache(words, { ...run, env: { ...env, MODELCACHE_FAULT: fault } })
+    // Whoever holds it has to be known for the end of the test, dead or alive.
+    if (code === 0) await status().catch(() => undefined)
   }
   const unmount = async () => {
     if (isMounted(mountpoint)) await status()
@@ -131,7 +142,7 @@ export async function withMount(t: TestContext, options: MountOptions = {}): Pro
     await cleanUp(mountpoint, store, pids, run)
     await removeTempDir(base)
   })
-  await mount()
+  await (options.fault === undefined ? mount() : mountWithFault(options.fault))
   return {
     mountpoint,
     store,

@@ -59,6 +59,7 @@ fn create_new(core: &Core, create: &Create) -> Result<(OwnedFd, Stat)> {
         | OFlags::NOFOLLOW
         | OFlags::CLOEXEC;
     let fd = openat(&*dir, &create.name, flags, permissions(create.mode))?;
+    crate::fault::reached("keeper.created");
     if let Err(failed) = core.hand_over(&dir, &create.name, create.caller, Some(create.mode)) {
         // It was made a moment ago and nobody was told of it.
         let _ = rustix::fs::unlinkat(&*dir, &create.name, rustix::fs::AtFlags::empty());

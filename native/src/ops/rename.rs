@@ -102,6 +102,7 @@ fn rename_locked(
     };
     core.moved.fetch_add(1, Ordering::AcqRel);
     renameat_with(from, &rename.name, to, &rename.new_name, flags)?;
+    crate::fault::reached("keeper.renamed");
     if same {
         // Two names of one file: rename(2) does nothing.
         return Ok(());

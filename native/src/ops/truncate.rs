@@ -138,7 +138,9 @@ fn convert(core: &Arc<Core>, ino: u64, size: u64) -> Result<()> {
     let stat = core.stat_fd(&fd)?;
     core.make_dirty(&stat)?;
     remove_map(core.extents.as_fd(), stat.id())?;
+    crate::fault::reached("keeper.map-removed");
     rustix::fs::ftruncate(&fd, size)?;
+    crate::fault::reached("keeper.truncated");
     rustix::fs::fchmod(&fd, record.mode.into())?;
     rustix::fs::fsync(&fd)?;
     rustix::fs::fremovexattr(&fd, RECORD_XATTR)?;
