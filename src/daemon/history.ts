@@ -45,10 +45,14 @@ export function historyOperations(context: RestoreContext): ControlOperations {
 
 async function logOf({ kept, keptFiles, log }: Services, limit: number): Promise<LogEntry[]> {
   const current = log.current()
-  const keptRoots = new Set(kept.roots())
+  const keptRoots = kept.roots()
+  const isKeptRoot = (root: CID) => keptRoots.some((one) => one.root.equals(root))
   const entries: LogEntry[] = []
-  for (const commit of log.commits().slice(0, limit)) {
-    const isKept = keptRoots.has(commit)
+  const newest = log.commits().slice(0, limit)
+  // Pinned ones are listed however old they are.
+  const older = keptRoots.filter(({ root }) => !newest.some((one) => one.root.equals(root)))
+  for (const commit of [...newest, ...older]) {
+    const isKept = isKeptRoot(commit.root)
     const missing = isKept && commit !== current ? await keptFiles.missing(commit) : []
     entries.push({
       root: commit.root.toString(),
@@ -69,7 +73,7 @@ async function pin(services: Services, text: unknown): Promise<object> {
   const commit = knownRoot(services, text)
   const { kept, keptFiles } = services
   const root = commit.root.toString()
-  if (!kept.roots().includes(commit)) {
+  if (!kept.roots().some((one) => one.root.equals(commit.root))) {
     const missing = await keptFiles.missing(commit)
     if (missing.length > 0) {
       throw new ModelcacheError(
@@ -80,7 +84,7 @@ async function pin(services: Services, text: unknown): Promise<object> {
       )
     }
   }
-  await kept.pin(commit.root)
+  await kept.pin(commit)
   return { root, pinned: true }
 }
 
@@ -126,9 +130,11 @@ async function exportRoot(services: Services, call: ControlCall): Promise<object
 }
 
 /** A root of this store, by its CID. */
-function knownRoot({ log }: Services, text: unknown): LoggedCommit {
+function knownRoot({ kept, log }: Services, text: unknown): LoggedCommit {
   const root = parse(text)
-  const commit = log.commits().find((one) => root !== undefined && one.root.equals(root))
+  const commit = [...log.commits(), ...kept.roots()].find(
+    (one) => root !== undefined && one.root.equals(root),
+  )
   if (commit === undefined) {
     throw new ModelcacheError(
       `root ${String(text).slice(0, 200)}: it is no root of this mount; \`modelcache log\` lists them`,

@@ -38,9 +38,9 @@ export async function restore(
   if (open.length > 0) {
     throw notSettled(target, open)
   }
-  const pinned = !kept.roots().includes(target)
+  const pinned = !kept.roots().some((one) => one.root.equals(target.root))
   if (pinned) {
-    await kept.pin(target.root)
+    await kept.pin(target)
   }
   const current = services.log.current() ?? target
   const differences: Difference[] = []

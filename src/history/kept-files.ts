@@ -121,7 +121,8 @@ export class KeptFiles {
         }
       }
     } catch (error) {
-      if (!(error instanceof ModelcacheError && error.code === NOT_HERE)) {
+      // A node that is not here, or that a stranger made: what it leads to nobody can know.
+      if (!(error instanceof ModelcacheError)) {
         throw error
       }
       files.unknown.push('.')

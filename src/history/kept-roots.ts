@@ -1,7 +1,12 @@
 import { readFile } from 'node:fs/promises'
-import { CID } from 'multiformats/cid'
+import type { CID } from 'multiformats/cid'
 import { isErrno, ModelcacheError, writeFileDurable } from '../base/index.ts'
-import type { CommitLog, LoggedCommit } from '../writeback/index.ts'
+import {
+  type CommitLog,
+  decodeCommitLine,
+  encodeCommitLine,
+  type LoggedCommit,
+} from '../writeback/index.ts'
 
 /** The current root only: what is removed or renamed over is freed by the next commit. */
 const DEFAULT_KEEP = 1
@@ -11,7 +16,8 @@ const FILE_MODE = 0o600
 
 interface Policy {
   keep: number
-  pinned: CID[]
+  /** Whole, since the log in memory does not reach back for ever. */
+  pinned: LoggedCommit[]
 }
 
 /**
@@ -51,14 +57,16 @@ export class KeptRoots {
   }
 
   isPinned(root: CID): boolean {
-    return this.#policy.pinned.some((one) => one.equals(root))
+    return this.#policy.pinned.some((one) => one.root.equals(root))
   }
 
   /** The kept roots, the current one first, then newest first. */
   roots(): LoggedCommit[] {
-    return this.#log
-      .commits()
-      .filter((commit, index) => index < this.keep || this.isPinned(commit.root))
+    const newest = this.#log.commits().slice(0, this.keep)
+    const older = this.#policy.pinned.filter(
+      ({ root }) => !newest.some((commit) => commit.root.equals(root)),
+    )
+    return [...newest, ...older.toSorted((a, b) => b.sequence - a.sequence)]
   }
 
   /** The kept roots without the current one. */
@@ -67,11 +75,12 @@ export class KeptRoots {
   }
 
   /** Keeps a root until it is unpinned. Durable when it returns. */
-  async pin(root: CID): Promise<void> {
+  async pin(commit: LoggedCommit): Promise<void> {
+    const { root } = commit
     if (this.isPinned(root)) {
       return
     }
-    const pinned = [...this.#policy.pinned, root]
+    const pinned = [...this.#policy.pinned, commit]
     if (pinned.length > MAX_PINNED) {
       throw new ModelcacheError(
         `pin ${root}: ${MAX_PINNED} roots are pinned already; unpin one first`,
@@ -85,7 +94,7 @@ export class KeptRoots {
   async unpin(root: CID): Promise<boolean> {
     const known = this.isPinned(root)
     if (known) {
-      const pinned = this.#policy.pinned.filter((one) => !one.equals(root))
+      const pinned = this.#policy.pinned.filter((one) => !one.root.equals(root))
       await this.#save({ ...this.#policy, pinned })
     }
     return known
@@ -93,7 +102,7 @@ export class KeptRoots {
 
   async #save(policy: Policy): Promise<void> {
     const { keep, pinned } = policy
-    const text = JSON.stringify({ keep, pinned: pinned.map(String) })
+    const text = JSON.stringify({ keep, pinned: pinned.map(encodeCommitLine) })
     await writeFileDurable(this.#path, `${text}\n`, FILE_MODE)
     this.#policy = policy
   }
@@ -115,7 +124,7 @@ async function readPolicy(path: string): Promise<Policy> {
     if (!Number.isSafeInteger(keep) || Number(keep) < 1 || !Array.isArray(pinned)) {
       throw new TypeError('keep or pinned is missing')
     }
-    return { keep: Number(keep), pinned: pinned.map((one) => CID.parse(String(one))) }
+    return { keep: Number(keep), pinned: pinned.map((one) => decodeCommitLine(String(one))) }
   } catch (cause) {
     // Guessing would drop what somebody wanted to keep.
     throw new ModelcacheError(

@@ -1,6 +1,6 @@
 /** Settling and commit: how files on disk become a root. */
 export { publicKeyOf } from './commit-key.ts'
-export { CommitLog, type LoggedCommit } from './commit-log.ts'
+export { CommitLog, decodeCommitLine, encodeCommitLine, type LoggedCommit } from './commit-log.ts'
 export { type CommitResult, Committer, type CommitterParts } from './committer.ts'
 export { type LeftOut, NameRules } from './name-rules.ts'
 export { type OlderRoots, OrphanCollector, type OrphanParts } from './orphan-collector.ts'
