@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 use serde::Deserialize;
@@ -48,6 +49,9 @@ pub struct Fault {
     pub marker: PathBuf,
 }
 
+/// Nobody lets a stopped process go on.
+const STAND_STILL: Duration = Duration::from_secs(600);
+
 static ARMED: OnceLock<Fault> = OnceLock::new();
 static VISITS: AtomicU32 = AtomicU32::new(0);
 
@@ -82,8 +86,10 @@ fn happen(fault: &Fault) {
         Action::Kill | Action::KillBoth => Signal::KILL,
         Action::Stop => Signal::STOP,
     };
-    if let Err(errno) = kill_process(getpid(), signal) {
-        log::error!("fault: {errno}");
+    match kill_process(getpid(), signal) {
+        // The signal is the process's: this very thread must not go on until it has taken effect.
+        Ok(()) => std::thread::sleep(STAND_STILL),
+        Err(errno) => log::error!("fault: {errno}"),
     }
 }
 

@@ -83,4 +83,9 @@ function visit(state: { fault: Fault; otherPid: number; visits: number }): void 
     process.kill(otherPid, 'SIGKILL')
   }
   process.kill(process.pid, fault.action === 'stop' ? 'SIGSTOP' : 'SIGKILL')
+  // The signal is the process's: this very thread must not go on until it has taken effect.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, STAND_STILL_MS)
 }
+
+/** Nobody lets a stopped process go on. */
+const STAND_STILL_MS = 600_000

@@ -17,7 +17,7 @@ export function faultOption(env: Environment): { keeper?: Fault; daemon?: Fault 
     return {}
   }
   const [, point = '', visit = '', word = '', marker = ''] =
-    /^([\w.-]+):(\d{1,6}):([\w-]+):(\/.+)$/.exec(text) ?? []
+    /^([\w.-]+):([1-9]\d{0,5}):([\w-]+):(\/.+)$/.exec(text) ?? []
   const action = FAULT_ACTIONS.find((one) => one === word)
   const isKeepers = point.startsWith(KEEPER_PREFIX)
   if (action === undefined || !(isKeepers || Object.hasOwn(FAULT_POINTS, point))) {

@@ -33,8 +33,12 @@ const BARE_FILE_MODE = 0o644
 const BARE_DIRECTORY_MODE = 0o755
 /** A directory that somebody else made may hold any number of nodes to be asked for. */
 const STATS_AT_A_TIME = 16
+/** Codes of errors for a node that is not what a name can stand for. */
+const BAD_NODES = ['malformed-node', 'not-unixfs']
 /** More names than this in one directory are refused: they are held in memory to be created. */
 const MAX_ENTRIES = 4_000_000
+/** The largest file of ext4 with blocks of 4 KiB: a size that is a lie must not stop the names beside it. */
+const MAX_FILE_BYTES = 2 ** 44 - 4096
 
 /**
  * All entries of a directory, in the order of its nodes. Without a meta block (bare UnixFS), or
@@ -75,8 +79,22 @@ export async function directoryContent(
     }
   }
   await forEachConcurrently(bare, STATS_AT_A_TIME, async (link) => {
-    children.set(link.name, await withoutMeta(getBlock, link, record.mtimeNs))
+    try {
+      children.set(link.name, await withoutMeta(getBlock, link, record.mtimeNs))
+    } catch (error) {
+      // Its bytes are verified and are no file, directory or link: no other source has better ones.
+      if (!(error instanceof ModelcacheError && BAD_NODES.includes(error.code))) {
+        throw error
+      }
+      skipped(link.name, error.message)
+    }
   })
+  for (const { name, sizeBytes } of children.values()) {
+    if (sizeBytes > MAX_FILE_BYTES) {
+      children.delete(name)
+      skipped(name, `a file of ${sizeBytes} bytes, and ext4 holds ${MAX_FILE_BYTES}`)
+    }
+  }
   return [...children.values()]
 }
 

@@ -20,7 +20,7 @@ import {
 const PROGRAM = fileURLToPath(new URL('python/busy.py', import.meta.url))
 const LONG = process.env.MODELCACHE_TEST_LONG === '1'
 /** Of each kind of work; the issue asks for ten. */
-const KILLS = LONG ? 10 : 2
+const KILLS = LONG ? 10 : 1
 const BETWEEN_KILLS_MS = 800
 const MEGABYTES = LONG ? 1024 : 32
 const MIB = 1024 * 1024
@@ -64,14 +64,15 @@ describe('while the daemon dies', () => {
     const parts = Array.from({ length: 16 }, (_, number) => chunk(number))
     writeFileSync(join(mount.mountpoint, 'local.safetensors'), Buffer.concat(parts))
 
-    for (const kind of ['write', 'creates', 'load', 'fetch']) {
+    const works = ['write', 'creates', 'load', 'fetch']
+    for (const kind of works) {
       const seconds = (KILLS * BETWEEN_KILLS_MS) / 1000 + 2
       const words = [PROGRAM, mount.mountpoint, kind, String(seconds), String(MEGABYTES)]
       const program = start('python3', words, { env: mount.env, deadlineMs: 600_000 })
       t.after(() => program.kill())
       for (let kill = 0; kill < KILLS; kill += 1) {
         await delay(BETWEEN_KILLS_MS)
-        await end(mount, kill % 2 === 0 ? 'SIGKILL' : 'no memory')
+        await end(mount, (kill + works.indexOf(kind)) % 2 === 0 ? 'SIGKILL' : 'no memory')
       }
       const { code, stdout, stderr } = await program.finished
       assert.equal(code, 0, `${kind}: ${stderr}`)

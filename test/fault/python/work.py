@@ -20,9 +20,10 @@ def pattern(name, size):
     return (text * (size // len(text) + 1))[:size]
 
 
-def note(kind, path, data=None):
+def note(kind, path, data=None, whole=True):
+    """`whole`: whoever looks sees the state before or after, and nothing between."""
     digest = None if data is None else hashlib.sha256(data).hexdigest()
-    journal.write(json.dumps([kind, path, digest]) + "\n")
+    journal.write(json.dumps([kind, path, digest, whole]) + "\n")
     journal.flush()
 
 
@@ -31,7 +32,7 @@ def at(path):
 
 
 def put(path, data, sync=False):
-    note("begin", path, data)
+    note("begin", path, data, whole=False)
     with open(at(path), "wb") as file:
         file.write(data)
         if sync:
@@ -49,6 +50,10 @@ def replace(path, data):
     note("begin", path, data)
     os.rename(at(path + ".tmp"), at(path))
     note("done", path, data)
+    folder = os.open(os.path.dirname(at(path)), os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    note("durable", path, data)
 
 
 def edit(path, size, data):
