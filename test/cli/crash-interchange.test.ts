@@ -101,7 +101,8 @@ describe('a store whose engine was killed while a program wrote', () => {
       assert.equal((await mount.status()).engine, next)
       const text = readFileSync(growing, 'latin1')
       assert.ok(text.length >= acknowledged, `${text.length} of ${acknowledged} bytes`)
-      assert.equal(text, written(text.length))
+      // A write that was not acknowledged may be there in part: FUSE cuts it where pages end.
+      assert.equal(text, written(text.length).slice(0, text.length))
       const after = await readTree(mount.mountpoint, OTHERS)
       assert.deepEqual(treeDifferences(before, after), [])
 
