@@ -55,8 +55,13 @@ export async function collectNodes(
 class NeededNodes {
   readonly #getLocal: CollectNodesParts['getLocal']
   readonly #signal: AbortSignal | undefined
-  /** One character a byte: the shortest string that V8 can hold. */
+  /** Multihashes: the files of nodes are named by them. One character a byte: the shortest string. */
   readonly #keys = new Set<string>()
+  /**
+   * Whole CIDs: a stranger can name one block with several codecs, and what it leads to shows with
+   * the right one only.
+   */
+  readonly #walked = new Set<string>()
 
   constructor(getLocal: CollectNodesParts['getLocal'], signal: AbortSignal | undefined) {
     this.#getLocal = getLocal
@@ -71,10 +76,11 @@ class NeededNodes {
   async add(start: CID): Promise<void> {
     const pending = [start]
     for (let cid = pending.pop(); cid !== undefined; cid = pending.pop()) {
-      const key = keyOf(cid.multihash.bytes)
-      if (cid.code !== raw.code && !this.#keys.has(key)) {
+      const walked = keyOf(cid.toV1().bytes)
+      if (cid.code !== raw.code && !this.#walked.has(walked)) {
         this.#signal?.throwIfAborted()
-        this.#keys.add(key)
+        this.#walked.add(walked)
+        this.#keys.add(keyOf(cid.multihash.bytes))
         const bytes = await this.#getLocal(cid, this.#signal)
         if (bytes !== undefined) {
           pending.push(...nodesAndFilesOf(cid, bytes))
